@@ -1,0 +1,2 @@
+//! (in work)
+pub fn main() -> std::process::ExitCode { std::process::ExitCode::SUCCESS }

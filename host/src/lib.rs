@@ -1,0 +1,42 @@
+//! Wasmill: a stream processing host for WebAssembly plugins.
+//!
+//! The host reads partitions of records, runs them through sandboxed plugins, groups them in
+//! event-time windows, and writes results. This library is the whole engine; the binary `wasmill`
+//! only parses arguments and sets the exit code. There are no globals: several jobs live in one
+//! process, each behind a handle.
+//!
+//! The modules marked hidden are the engine's inside: public for benches and tests, without a
+//! promise to stay as they are.
+
+#[doc(hidden)]
+pub mod record;
+#[doc(hidden)]
+pub mod time;
+
+#[doc(hidden)]
+pub mod step;
+
+pub mod config;
+#[doc(hidden)]
+pub mod format;
+#[doc(hidden)]
+pub mod window;
+#[doc(hidden)]
+pub mod join;
+#[doc(hidden)]
+pub mod dedup;
+#[doc(hidden)]
+pub mod process;
+#[doc(hidden)]
+pub mod table;
+#[doc(hidden)]
+pub mod plugin;
+#[doc(hidden)]
+pub mod source;
+#[doc(hidden)]
+pub mod sink;
+#[doc(hidden)]
+pub mod runtime;
+pub mod job;
+#[doc(hidden)]
+pub mod cli;

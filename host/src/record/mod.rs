@@ -1,0 +1,24 @@
+//! Records in columns: the one form in which data moves through the host.
+//!
+//! Plain data: this module does no I/O, knows no format (`format` converts between the forms of a
+//! value) and no plugin. Columns are Arrow arrays, because Arrow's layouts are those of the plugin
+//! contract: a column crosses the boundary with one copy.
+
+mod batch;
+mod blobs;
+mod value;
+
+pub use batch::{Batch, Headers, Origin, Origins, Windows};
+pub use blobs::Blobs;
+pub use value::{
+    Column, CsvRows, EmitField, Extracted, FieldSpec, Form, Issue, IssueKind, Kind, Row, Value,
+};
+
+/// Number of a source, step, table or sink in its plan.
+pub type NodeIndex = u16;
+
+/// Milliseconds since 1970 UTC; the sentinel for "no timestamp" where a column cannot hold nulls.
+pub const NO_TIMESTAMP: i64 = i64::MIN;
+
+/// Stands for "no row on this side" in pairs of a join.
+pub const NO_ROW: u32 = u32::MAX;

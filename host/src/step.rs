@@ -1,0 +1,124 @@
+//! What a step is to the runtime: a state machine driven by batches and boundaries.
+//!
+//! A task hands a step all records of a boundary, then the boundary itself (watermarks, processing
+//! time), and asks again while the step has more to put out. Steps use no clock, file, channel or
+//! thread; what they keep, they can hand out entry by entry and take back (`entries`, `restore`).
+
+use crate::config::plan::Port;
+use crate::plugin::{Fault, Rejected};
+use crate::record::{Batch, Windows};
+use crate::time::Watermark;
+
+/// Key groups of a job: keyed state is dealt to tasks, and stored, by these. Must stay stable.
+pub const KEY_GROUPS: u16 = 128;
+
+/// The key group of a key: xxh3-64 of its bytes, modulo `KEY_GROUPS`. Records without key are in that
+/// of the empty key. Must stay stable: checkpoints are restored by it.
+pub fn key_group(key: &[u8]) -> u16 {
+    (xxhash_rust::xxh3::xxh3_64(key) % u64::from(KEY_GROUPS)) as u16
+}
+
+/// The task that owns a key group: contiguous ranges, as even as they can be.
+pub fn task_of(key_group: u16, tasks: usize) -> usize {
+    usize::from(key_group) * tasks / usize::from(KEY_GROUPS)
+}
+
+/// Why a step stopped working. All of these end the job.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The function failed in a way that no record is to blame for.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// A record failed and the policy is `fail`, or a limit was passed: what, where, in words.
+    #[error("{0}")]
+    Failed(String),
+    /// Whoever reads the output ended; its own ending tells why.
+    #[error("the step behind is gone")]
+    DownstreamGone,
+}
+
+/// Where a step puts things. Implemented by the runtime, and by tests.
+pub trait Output {
+    /// Records for a port (main, named, late).
+    fn emit(&mut self, port: Port, batch: Batch) -> Result<(), StepError>;
+    /// Input records that failed: rows of `batch`. Applies the step's policy: counts, routes to the errors port,
+    /// or answers the error that ends the job.
+    fn reject(&mut self, batch: &Batch, rejected: Vec<Rejected>) -> Result<(), StepError>;
+    /// A result (of a group, or a timer) that failed, with no input record to show: counted and, under
+    /// dead-letter, written with key and window.
+    fn reject_result(&mut self, key: Option<&[u8]>, window: Option<(i64, i64)>, rejected: Rejected) -> Result<(), StepError>;
+    /// Counts late records (they are also emitted to `Port::Late`, by the step).
+    fn count_late(&mut self, records: u64);
+}
+
+/// Time as a step sees it at a boundary. It stays the same until the next one.
+#[derive(Clone, Copy, Debug)]
+pub struct Boundary<'a> {
+    /// The step's watermark: over all its inputs. Never moves back.
+    pub watermark: Watermark,
+    /// Watermark of each input alone (lookups: records, then table).
+    pub inputs: &'a [Watermark],
+    /// Processing time, milliseconds.
+    pub now: i64,
+    /// The end of input: everything closes, processing-time windows too.
+    pub end: bool,
+}
+
+/// Whether a step is done with a boundary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It put out a few batches and wants to be called again with the same boundary.
+    More,
+    /// Nothing left to do at this boundary.
+    Done,
+}
+
+/// One piece of a step's state. `key` is unique within the step and key group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateEntry {
+    /// Who owns it.
+    pub key_group: u16,
+    /// Name of the piece.
+    pub key: Vec<u8>,
+    /// Its bytes; none: it was deleted since the last snapshot.
+    pub value: Option<Vec<u8>>,
+}
+
+/// A step of one task.
+pub trait Step: Send {
+    /// Records on an input (index into the plan's inputs; a lookup's table comes last), in order.
+    /// The watermark is that of the boundary before.
+    fn on_batch(&mut self, input: usize, batch: Batch, out: &mut dyn Output) -> Result<(), StepError>;
+    /// All records up to here came; time moves now. Called again while it answers `More`.
+    fn on_boundary(&mut self, at: Boundary<'_>, out: &mut dyn Output) -> Result<Progress, StepError>;
+    /// The watermark that holds for the output, given the one that the step has.
+    fn output_watermark(&self, watermark: Watermark) -> Watermark {
+        watermark
+    }
+    /// Processing time at which the step wants a boundary even if nothing comes.
+    fn next_wakeup(&self) -> Option<i64> {
+        None
+    }
+    /// All state, entry by entry (in key order within a key group, so that two snapshots of one state are the
+    /// same bytes).
+    fn snapshot(&mut self, each: &mut dyn FnMut(StateEntry)) {
+        let _ = each;
+    }
+    /// Takes one entry back. Entries come before the first batch.
+    fn restore(&mut self, entry: &StateEntry) -> Result<(), StepError> {
+        Err(StepError::Failed(format!("this step keeps no state, yet a checkpoint has some ({} bytes)", entry.key.len())))
+    }
+    /// After all entries: where time stood.
+    fn resume(&mut self, at: Boundary<'_>) {
+        let _ = at;
+    }
+    /// Bytes of memory that state takes (estimated, for limits and summaries).
+    fn state_bytes(&self) -> usize {
+        0
+    }
+}
+
+/// Sets what every window result has: keys, timestamps and windows come from the group.
+pub fn windows_of(starts: Vec<i64>, ends: Vec<i64>) -> Windows {
+    Windows { starts: starts.into(), ends: ends.into() }
+}
