@@ -23,13 +23,38 @@ pub struct Batch {
     pub headers: Option<Arc<Headers>>,
     /// Where each record came from, for messages and dead letters.
     pub origins: Origins,
+    /// What was wrong with each record: only records of an errors port have this.
+    pub errors: Option<Arc<[ErrorInfo]>>,
 }
 
 impl Batch {
     /// A batch with values only.
     pub fn of(len: usize, value: Value) -> Batch {
-        Batch { len, keys: None, timestamps: None, value, windows: None, headers: None, origins: Origins::None }
+        Batch { len, keys: None, timestamps: None, value, windows: None, headers: None, origins: Origins::None, errors: None }
     }
+}
+
+/// The `error` part of a dead letter, as it is written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ErrorInfo {
+    /// Step or source where it failed.
+    pub step: Arc<str>,
+    /// `plugin.function`, where one was at work.
+    pub function: Option<Arc<str>>,
+    /// SHA-256 of the plugin's file, hex.
+    pub plugin_sha256: Option<Arc<str>>,
+    /// `RejectKind::name`.
+    pub kind: &'static str,
+    /// In words.
+    pub message: String,
+    /// Name of the source that the record was read from, where it still is known.
+    pub source: Option<Arc<str>>,
+    /// Its partition (for files: the number; the message has the path).
+    pub partition: Option<u32>,
+    /// Its offset there (for files: the line).
+    pub offset: Option<u64>,
+    /// The guest's last log lines.
+    pub log: Vec<String>,
 }
 
 /// [start, end) of each record's window.

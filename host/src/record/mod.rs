@@ -8,7 +8,7 @@ mod batch;
 mod blobs;
 mod value;
 
-pub use batch::{Batch, Headers, Origin, Origins, Windows};
+pub use batch::{Batch, ErrorInfo, Headers, Origin, Origins, Windows};
 pub use blobs::Blobs;
 pub use value::{
     Column, CsvRows, EmitField, Extracted, FieldSpec, Form, Issue, IssueKind, Kind, Row, Value,
