@@ -1,1 +1,43 @@
-fn main(){}
+//! House-keeping: `cargo xtask demo | plugins | test | bench`. Everything that a person or CI runs on
+//! this repository starts here, so that both run the same thing.
+//!
+//! One build profile (`--release`) everywhere: what is tested is what is shown and measured.
+
+mod bench;
+mod demo;
+mod plugins;
+mod readme;
+mod shell;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask demo              build all, run examples/flights, show where the results are
+cargo xtask plugins           compile every guest plugin to target/plugins/*.wasm
+cargo xtask test [PART]...    set up and run every check; PART picks some (--list names them)
+cargo xtask bench [NAME]      benchmarks: w2, nexmark, or the name of a criterion bench; none lists them
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let rest = args.get(1..).unwrap_or_default();
+    let done = match args.first().map(String::as_str) {
+        Some("demo") => demo::demo(),
+        Some("plugins") => plugins::build().map(|built| plugins::show(&built)),
+        Some("test") => test::test(rest),
+        Some("bench") => bench::bench(rest),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! `cargo xtask bench`: whole jobs against reference programs on the same data in the same run, and
+//! the criterion benches by name.
+
+mod w2;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::shell;
+
+/// Runs one benchmark, or lists them.
+pub fn bench(args: &[String]) -> Result<()> {
+    let criterion = criterion_benches()?;
+    let Some(name) = args.first() else {
+        println!(
+            "w2         JSON page views: key, 10 s windows, count and sum; beside a plain Rust loop"
+        );
+        for (package, bench) in &criterion {
+            println!("{bench:<10} criterion bench of {package}");
+        }
+        return Ok(());
+    };
+    if name == "w2" {
+        return w2::run();
+    }
+    let Some((package, bench)) = criterion.iter().find(|(_, bench)| bench == name) else {
+        bail!("no benchmark is called {name}: `cargo xtask bench` lists them");
+    };
+    let mut command = shell::cargo(&["bench", "--package", package, "--bench", bench, "--"]);
+    shell::run(command.args(&args[1..]))
+}
+
+/// (package, bench) of the workspace.
+fn criterion_benches() -> Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    for package in shell::metadata()?["packages"]
+        .as_array()
+        .context("cargo metadata without packages")?
+    {
+        for target in package["targets"].as_array().into_iter().flatten() {
+            let kinds = target["kind"].as_array().into_iter().flatten();
+            if kinds.into_iter().any(|kind| kind == "bench") {
+                let name = |v: &Value| v["name"].as_str().unwrap_or_default().to_owned();
+                found.push((name(package), name(target)));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// CPU and wall time of a program.
+#[derive(Clone, Copy)]
+pub struct Cost {
+    /// User and system time, seconds, of the program and all its threads.
+    pub cpu: f64,
+    /// Seconds on the wall.
+    pub wall: f64,
+}
+
+/// Runs `work`, which must wait for the programs it starts, and answers what those cost.
+pub fn cost<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Cost)> {
+    let (start, before) = (std::time::Instant::now(), children_cpu()?);
+    let answer = work()?;
+    let cpu = children_cpu()? - before;
+    Ok((
+        answer,
+        Cost {
+            cpu,
+            wall: start.elapsed().as_secs_f64(),
+        },
+    ))
+}
+
+/// CPU seconds of all children that ended and were waited for: fields 16 and 17 of /proc/self/stat,
+/// in ticks of 10 ms (USER_HZ is 100 on every Linux that we build for).
+fn children_cpu() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")
+        .context("read /proc/self/stat (benchmarks need Linux)")?;
+    let after_name = stat
+        .rsplit_once(')')
+        .context("/proc/self/stat without a name")?
+        .1;
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    let ticks = |i: usize| {
+        fields
+            .get(i)
+            .and_then(|f| f.parse::<f64>().ok())
+            .context("/proc/self/stat is short")
+    };
+    Ok((ticks(13)? + ticks(14)?) / 100.0)
+}
