@@ -2,5 +2,6 @@
 //! watermarks and the processing time handed in, and calls an `Aggregate` for what accumulators are.
 
 mod spec;
+pub mod watermark;
 
 pub use spec::{Emit, Panes, Trigger, WindowKind, WindowSpec};
