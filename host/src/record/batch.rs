@@ -88,6 +88,11 @@ pub struct Origin {
     pub offset: u64,
 }
 
+impl Origin {
+    /// Stands in `Origins::Each` for a record that no single input record stands behind.
+    pub const NONE: Origin = Origin { source: NodeIndex::MAX, partition: u32::MAX, offset: u64::MAX };
+}
+
 /// Origins of all records of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Origins {
@@ -105,7 +110,7 @@ impl Origins {
         match self {
             Origins::None => None,
             Origins::Run(first) => Some(Origin { offset: first.offset + i as u64, ..*first }),
-            Origins::Each(all) => all.get(i).copied(),
+            Origins::Each(all) => all.get(i).copied().filter(|origin| *origin != Origin::NONE),
         }
     }
 }

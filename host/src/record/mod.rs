@@ -4,12 +4,16 @@
 //! value) and no plugin. Columns are Arrow arrays, because Arrow's layouts are those of the plugin
 //! contract: a column crosses the boundary with one copy.
 
+pub(crate) mod arrays;
 mod batch;
 mod blobs;
+mod needs;
+mod select;
 mod value;
 
 pub use batch::{Batch, ErrorInfo, Headers, Origin, Origins, Windows};
 pub use blobs::Blobs;
+pub use needs::Needs;
 pub use value::{
     Column, CsvRows, EmitField, Extracted, FieldSpec, Form, Issue, IssueKind, Kind, Row, Value,
 };

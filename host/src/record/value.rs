@@ -151,10 +151,8 @@ pub struct CsvRows {
     /// How cells become JSON; shared by all batches of a source.
     pub dialect: Arc<crate::format::csv::CsvDialect>,
     /// Cell ends, `width` a row.
-    pub ends: Arc<[u32]>,
-    /// One byte a cell: 1 = it was quoted in the file (a quoted cell is never a number, nor null).
-    pub quoted: Option<Arc<[u8]>>,
-    /// All cells.
+    pub ends: arrow_buffer::ScalarBuffer<u32>,
+    /// All cells, UTF-8.
     pub data: arrow_buffer::Buffer,
     /// First cell's start, for slices.
     pub start: u32,

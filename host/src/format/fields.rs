@@ -1,0 +1,307 @@
+//! Typed columns from what is found in values: the contract's rules about kinds.
+//!
+//! Nothing is coerced: `ints` takes integers of 64 bits only (no `1.0`, no `1e3`, no `"1"`), `floats` any
+//! number that is in a float's range, `text` strings, `json` anything. Null is null without issue.
+
+use std::sync::Arc;
+
+use arrow_array::{BooleanArray, Float64Array, Int64Array, StringArray};
+use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
+
+use super::found::{Found, unescape};
+use super::{number, write};
+use crate::record::{Column, Extracted, FieldSpec, Issue, IssueKind, Kind};
+
+/// Collects strings for an Arrow array.
+#[derive(Debug)]
+pub(crate) struct Strings {
+    offsets: Vec<i32>,
+    /// Bytes so far; `end` closes a string.
+    pub data: Vec<u8>,
+    nulls: NullBufferBuilder,
+}
+
+impl Strings {
+    /// Room for so many strings.
+    pub fn new(rows: usize) -> Strings {
+        let mut offsets = Vec::with_capacity(rows + 1);
+        offsets.push(0);
+        Strings {
+            offsets,
+            data: Vec::new(),
+            nulls: NullBufferBuilder::new(rows),
+        }
+    }
+
+    /// The string ends here: it is what was appended to `data` since the last one.
+    #[inline]
+    pub fn end(&mut self) {
+        self.offsets
+            .push(i32::try_from(self.data.len()).expect("a batch is bounded far below 2 GiB"));
+        self.nulls.append_non_null();
+    }
+
+    /// Appends a string.
+    #[inline]
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.data.extend_from_slice(bytes);
+        self.end();
+    }
+
+    /// Appends a null.
+    pub fn push_null(&mut self) {
+        self.offsets.push(self.offsets[self.offsets.len() - 1]);
+        self.nulls.append_null();
+    }
+
+    /// The array as bytes.
+    pub fn into_binary(mut self) -> arrow_array::BinaryArray {
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
+        arrow_array::BinaryArray::new(offsets, Buffer::from_vec(self.data), self.nulls.finish())
+    }
+
+    /// The array as text.
+    pub fn into_text(mut self) -> StringArray {
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
+        StringArray::new(offsets, Buffer::from_vec(self.data), self.nulls.finish())
+    }
+}
+
+#[derive(Debug)]
+enum Builder {
+    Text(Strings),
+    Json(Strings),
+    Ints(Vec<i64>, NullBufferBuilder),
+    Floats(Vec<f64>, NullBufferBuilder),
+    Bools(BooleanBufferBuilder, NullBufferBuilder),
+}
+
+/// Builds one field of a batch.
+#[derive(Debug)]
+pub(crate) struct FieldBuilder {
+    pub spec: FieldSpec,
+    builder: Builder,
+    issues: Vec<Issue>,
+    missing: Option<Arc<str>>,
+    mismatch: Option<(String, Arc<str>)>,
+}
+
+impl FieldBuilder {
+    /// For so many rows.
+    pub fn new(spec: FieldSpec, rows: usize) -> FieldBuilder {
+        let nulls = NullBufferBuilder::new(rows);
+        let builder = match spec.kind {
+            Kind::Text => Builder::Text(Strings::new(rows)),
+            Kind::Json => Builder::Json(Strings::new(rows)),
+            Kind::Ints => Builder::Ints(Vec::with_capacity(rows), nulls),
+            Kind::Floats => Builder::Floats(Vec::with_capacity(rows), nulls),
+            Kind::Bools => Builder::Bools(BooleanBufferBuilder::new(rows), nulls),
+        };
+        FieldBuilder {
+            spec,
+            builder,
+            issues: Vec::new(),
+            missing: None,
+            mismatch: None,
+        }
+    }
+
+    /// The next row has this.
+    #[inline]
+    pub fn push(&mut self, row: usize, found: Found<'_>) {
+        let fits = match &mut self.builder {
+            Builder::Text(strings) => push_text(strings, found),
+            Builder::Json(strings) => push_json(strings, found),
+            Builder::Ints(values, nulls) => match as_int(found) {
+                Some(int) => {
+                    values.push(int);
+                    nulls.append_non_null();
+                    true
+                }
+                None => false,
+            },
+            Builder::Floats(values, nulls) => match as_float(found) {
+                Some(float) => {
+                    values.push(float);
+                    nulls.append_non_null();
+                    true
+                }
+                None => false,
+            },
+            Builder::Bools(values, nulls) => match as_bool(found) {
+                Some(bool) => {
+                    values.append(bool);
+                    nulls.append_non_null();
+                    true
+                }
+                None => false,
+            },
+        };
+        if !fits {
+            self.push_other(row, found);
+        }
+    }
+
+    #[cold]
+    fn push_other(&mut self, row: usize, found: Found<'_>) {
+        self.push_null();
+        match found {
+            Found::Null => {}
+            Found::Missing => {
+                let message = self.missing.get_or_insert_with(|| {
+                    format!("{}: there is no such member", self.spec.pointer).into()
+                });
+                self.issues.push(Issue {
+                    row: row as u32,
+                    kind: IssueKind::Missing,
+                    message: message.clone(),
+                });
+            }
+            _ => {
+                let what = found.describe();
+                if self.mismatch.as_ref().is_none_or(|(last, _)| *last != what) {
+                    let pointer = if self.spec.pointer.is_empty() {
+                        "the value"
+                    } else {
+                        &self.spec.pointer
+                    };
+                    let message = format!(
+                        "{pointer}: {} expected, found {what}",
+                        wanted(self.spec.kind)
+                    )
+                    .into();
+                    self.mismatch = Some((what, message));
+                }
+                let message = self
+                    .mismatch
+                    .as_ref()
+                    .map(|(_, message)| message.clone())
+                    .expect("set just before");
+                self.issues.push(Issue {
+                    row: row as u32,
+                    kind: IssueKind::Mismatch,
+                    message,
+                });
+            }
+        }
+    }
+
+    /// The next row is no document.
+    pub fn push_malformed(&mut self, row: usize, message: &Arc<str>) {
+        self.push_null();
+        self.issues.push(Issue {
+            row: row as u32,
+            kind: IssueKind::Malformed,
+            message: message.clone(),
+        });
+    }
+
+    fn push_null(&mut self) {
+        match &mut self.builder {
+            Builder::Text(strings) | Builder::Json(strings) => strings.push_null(),
+            Builder::Ints(values, nulls) => {
+                values.push(0);
+                nulls.append_null();
+            }
+            Builder::Floats(values, nulls) => {
+                values.push(0.0);
+                nulls.append_null();
+            }
+            Builder::Bools(values, nulls) => {
+                values.append(false);
+                nulls.append_null();
+            }
+        }
+    }
+
+    /// The column.
+    pub fn finish(self) -> (FieldSpec, Extracted) {
+        let column = match self.builder {
+            Builder::Text(strings) => Column::Text(strings.into_text()),
+            Builder::Json(strings) => Column::Json(strings.into_text()),
+            Builder::Ints(values, mut nulls) => {
+                Column::Ints(Int64Array::new(values.into(), nulls.finish()))
+            }
+            Builder::Floats(values, mut nulls) => {
+                Column::Floats(Float64Array::new(values.into(), nulls.finish()))
+            }
+            Builder::Bools(mut values, mut nulls) => {
+                Column::Bools(BooleanArray::new(values.finish(), nulls.finish()))
+            }
+        };
+        (
+            self.spec,
+            Extracted {
+                column,
+                issues: self.issues,
+            },
+        )
+    }
+}
+
+/// What a kind expects, in words.
+fn wanted(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Text => "text",
+        Kind::Ints => "a 64-bit integer",
+        Kind::Floats => "a 64-bit float",
+        Kind::Bools => "true or false",
+        Kind::Json => "a value",
+    }
+}
+
+#[inline]
+fn push_text(strings: &mut Strings, found: Found<'_>) -> bool {
+    match found {
+        Found::Text(text) | Found::Cell(text, _) => strings.push(text.as_bytes()),
+        Found::Escaped(json) => match unescape(json) {
+            Some(text) => strings.push(text.as_bytes()),
+            None => return false,
+        },
+        _ => return false,
+    }
+    true
+}
+
+fn push_json(strings: &mut Strings, found: Found<'_>) -> bool {
+    if matches!(found, Found::Missing | Found::Null)
+        || matches!(found, Found::Float(f) if !f.is_finite())
+    {
+        return false;
+    }
+    write::found(&mut strings.data, found);
+    strings.end();
+    true
+}
+
+#[inline]
+fn as_int(found: Found<'_>) -> Option<i64> {
+    match found {
+        Found::Int(int, _) => Some(int),
+        Found::Cell(cell, true) if number::is_json_number(cell.as_bytes()) => {
+            as_int(Found::number(cell))
+        }
+        _ => None,
+    }
+}
+
+#[inline]
+fn as_float(found: Found<'_>) -> Option<f64> {
+    match found {
+        Found::Int(int, _) => Some(int as f64),
+        Found::Float(float) => Some(float),
+        // A number beyond a float's range is no float, rather than infinite.
+        Found::Number(token) => token.parse().ok().filter(|float: &f64| float.is_finite()),
+        Found::Cell(cell, true) if number::is_json_number(cell.as_bytes()) => {
+            as_float(Found::number(cell))
+        }
+        _ => None,
+    }
+}
+
+fn as_bool(found: Found<'_>) -> Option<bool> {
+    match found {
+        Found::Bool(bool) => Some(bool),
+        _ => None,
+    }
+}

@@ -1,0 +1,109 @@
+//! Rows of typed fields: read by name, and written as JSON.
+
+use arrow_array::{Array, BinaryArray};
+
+use super::decode::null_rows;
+use super::fields::Strings;
+use super::found::Found;
+use super::json::{Visit, document};
+use super::pointer::Tree;
+use super::write;
+use crate::record::{Column, Row};
+
+/// What is at a column's row.
+#[inline]
+pub(crate) fn found(column: &Column, row: usize) -> Found<'_> {
+    if column.nulls().is_some_and(|n| n.is_null(row)) {
+        return Found::Null;
+    }
+    match column {
+        Column::Text(a) => Found::Text(a.value(row)),
+        Column::Ints(a) => Found::Int(a.value(row), ""),
+        Column::Floats(a) => Found::Float(a.value(row)),
+        Column::Bools(a) => Found::Bool(a.value(row)),
+        Column::Json(a) => Found::of_json(a.value(row)),
+    }
+}
+
+/// Visits all rows.
+pub(crate) fn visit(rows: &Row, len: usize, tree: &Tree, visitor: &mut impl Visit) {
+    let root = &tree.nodes[0];
+    // As in a document, the last of several members of one name counts.
+    let columns: Vec<(usize, &Column)> = root
+        .children
+        .iter()
+        .filter_map(|(name, node)| {
+            rows.schema
+                .iter()
+                .rposition(|f| *f.name == **name)
+                .map(|c| (*node, &rows.columns[c]))
+        })
+        .collect();
+    let whole = root.slot.map(|slot| (slot, bytes(rows, len)));
+    let is_null = null_rows(rows.nulls.as_ref());
+    let mut slots = vec![Found::Missing; tree.slots];
+    for row in 0..len {
+        slots.fill(Found::Missing);
+        if !is_null(row) {
+            for (node, column) in &columns {
+                let node = &tree.nodes[*node];
+                if let Some(slot) = node.slot {
+                    slots[slot] = found(column, row);
+                }
+                if let (false, Column::Json(json)) = (node.children.is_empty(), column)
+                    && json.is_valid(row)
+                {
+                    document::find_below(json.value(row), tree, node, &mut slots)
+                        .expect("a column of JSON holds valid JSON");
+                }
+            }
+            if let Some((slot, bytes)) = &whole {
+                slots[*slot] = Found::Json(
+                    std::str::from_utf8(bytes.value(row)).expect("the writer writes UTF-8"),
+                );
+            }
+        }
+        visitor.found(row, &slots);
+    }
+}
+
+/// All rows as compact JSON objects.
+pub(crate) fn bytes(rows: &Row, len: usize) -> BinaryArray {
+    let names: Vec<Vec<u8>> = rows
+        .schema
+        .iter()
+        .enumerate()
+        .map(|(i, field)| {
+            let mut name = vec![if i == 0 { b'{' } else { b',' }];
+            write::string(&mut name, &field.name);
+            name.push(b':');
+            name
+        })
+        .collect();
+    let is_null = null_rows(rows.nulls.as_ref());
+    let mut out = Strings::new(len);
+    for row in 0..len {
+        if is_null(row) {
+            out.push_null();
+            continue;
+        }
+        for (name, column) in names.iter().zip(&rows.columns) {
+            out.data.extend_from_slice(name);
+            if column.nulls().is_some_and(|n| n.is_null(row)) {
+                out.data.extend_from_slice(b"null");
+                continue;
+            }
+            match column {
+                Column::Text(a) => write::string(&mut out.data, a.value(row)),
+                Column::Json(a) => out.data.extend_from_slice(a.value(row).as_bytes()),
+                Column::Ints(a) => write::int(&mut out.data, a.value(row)),
+                Column::Floats(a) => write::float(&mut out.data, a.value(row)),
+                Column::Bools(a) => write::bool(&mut out.data, a.value(row)),
+            }
+        }
+        out.data
+            .extend_from_slice(if names.is_empty() { b"{}" } else { b"}" });
+        out.end();
+    }
+    out.into_binary()
+}
