@@ -83,7 +83,7 @@ pub fn generator(folder: &Path) -> Result<PathBuf> {
     Ok(generator)
 }
 
-/// The input, made once: it takes 1.3 GB and about ten seconds.
+/// The input, made once: it takes 1.1 GB and about ten seconds.
 fn pages(generator: &Path, folder: &Path) -> Result<PathBuf> {
     let pages = folder.join("pages.jsonl");
     if !pages.exists() {
