@@ -1,0 +1,6 @@
+//! What `wasmill` does where files of a fixed size cannot show it: made-up data, signals, pipes.
+
+mod bad_data;
+mod files;
+mod pages;
+mod signals;
