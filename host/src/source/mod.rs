@@ -4,9 +4,26 @@
 //! the task that owns it. Readers never block for long: a thread of their own does, where the medium has no
 //! other way (stdin).
 
-use crate::config::plan::BatchLimits;
+pub mod cut;
+pub mod file;
+pub mod file_reader;
+pub mod generator;
+pub mod identity;
+pub mod lines;
+pub mod memory;
+pub mod pump;
+pub mod stdin;
+pub mod stream;
+pub mod template;
+pub mod whole;
+
+pub use memory::MemorySource;
+pub use template::GeneratorTemplate;
+
+use crate::config::plan::{BatchLimits, SourceConnector, SourcePlan};
 use crate::plugin::Rejected;
-use crate::record::Batch;
+use crate::record::{Batch, NodeIndex};
+use crate::time::Clock;
 
 /// What a reader answered.
 #[derive(Debug)]
@@ -56,6 +73,16 @@ pub trait Source: Send {
     fn discover_again_ms(&self) -> Option<u64> {
         None
     }
+    /// Before the first `discover`, when a job goes on from a checkpoint: the partitions that it had, so
+    /// that they keep their numbers. Each reader still has to be sought to its position.
+    fn restore(&mut self, known: &[(u32, Position)]) -> Result<(), SourceError> {
+        let _ = known;
+        Ok(())
+    }
+    /// What a user should know about how this source is read (a file that could not be split …).
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A source broke: the job ends.
@@ -67,3 +94,55 @@ pub struct SourceError {
     /// What, where, why.
     pub message: String,
 }
+
+/// The source of a plan. Nothing is read or looked for before `discover`. `clock` is for rates only.
+pub fn open(
+    plan: &SourcePlan,
+    index: NodeIndex,
+    clock: &Clock,
+) -> Result<Box<dyn Source>, SourceError> {
+    check(plan).map_err(|message| SourceError {
+        source_name: plan.name.clone(),
+        message,
+    })?;
+    Ok(match &plan.connector {
+        SourceConnector::File { .. } => Box::new(file::FileSource::new(plan, index)),
+        SourceConnector::Stdin => Box::new(stdin::StdinSource::new(plan, index)),
+        SourceConnector::Generator(spec) => Box::new(generator::GeneratorSource::new(
+            &plan.name,
+            spec,
+            index,
+            clock.clone(),
+        )?),
+    })
+}
+
+/// What can be said about a source without reading from it: globs, templates, settings that exclude each other.
+pub fn check(plan: &SourcePlan) -> Result<(), String> {
+    if matches!(plan.format, crate::config::plan::FormatSpec::Csv(_)) {
+        return Err("format \"csv\" cannot be read yet".to_string());
+    }
+    match &plan.connector {
+        SourceConnector::File {
+            pattern,
+            partitions,
+            watch_ms,
+        } => {
+            file::check_pattern(pattern)?;
+            if partitions.is_some() && watch_ms.is_some() {
+                return Err("`partitions` cannot be set together with `watch`: a growing file has no fixed blocks; \
+                            without `partitions`, each file is a partition"
+                    .to_string());
+            }
+            Ok(())
+        }
+        SourceConnector::Stdin => Ok(()),
+        SourceConnector::Generator(spec) => match &spec.template {
+            Some(template) => GeneratorTemplate::parse(template).map(|_| ()),
+            None => Ok(()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;
