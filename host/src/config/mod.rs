@@ -1,8 +1,27 @@
-//! The job file, in two stages: `spec` is what was typed (serde; unknown keys refused), `plan` the
-//! validated job, whose existence is the proof that all names, kinds and limits hold.
+//! The job file, in two stages: `spec` is what was typed, `plan` the validated job, whose existence is
+//! the proof that all names, kinds and limits hold.
 //!
+//! `document` reads TOML with places, `spec` reads its keys, `check` looks everything up and makes the
+//! plan. All errors come at once, each with file, line and column, what is allowed, and a near match.
 //! This module reads the job file and the schemas of plugins; it starts nothing.
 
+mod check;
+mod document;
+#[cfg(test)]
+mod fake;
+mod host;
 pub mod plan;
+mod problem;
+mod reader;
+mod schema;
+mod spec;
+#[cfg(test)]
+mod tests;
+mod values;
 
+pub use check::{CheckOptions, Mode, check_file, check_text};
+pub use host::{FunctionInfo, LoadedPlugin, PluginHost, PluginRequest};
 pub use plan::Plan;
+pub use problem::{Position, Problem, Problems, Span, Texts};
+pub use spec::PluginSettings;
+pub use values::{duration_ms, show_duration, show_size, size_bytes};

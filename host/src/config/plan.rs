@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::plugin::{Descriptor, FunctionKind};
 use crate::record::NodeIndex;
 
-/// A job that can run.
+/// A job that can run. `P`: a loaded plugin (tests of `check` use another).
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct Plan<P = Arc<crate::plugin::Plugin>> {
     /// Job name.
     pub name: String,
     /// The folder that paths are relative to.
@@ -22,7 +22,7 @@ pub struct Plan {
     /// `[state] memory`, bytes.
     pub state_memory: Option<u64>,
     /// Plugins used, `std` included where a step uses it.
-    pub plugins: Vec<PluginPlan>,
+    pub plugins: Vec<PluginPlan<P>>,
     /// Functions used by steps, opened: one entry per (plugin, function, config).
     pub functions: Vec<FunctionPlan>,
     /// Sources.
@@ -63,7 +63,7 @@ pub struct CheckpointPlan {
 
 /// A plugin file with its limits.
 #[derive(Clone, Debug)]
-pub struct PluginPlan {
+pub struct PluginPlan<P = Arc<crate::plugin::Plugin>> {
     /// Name in the job; `std` for the one that ships inside.
     pub name: String,
     /// Where it was read from; none for `std`.
@@ -71,7 +71,7 @@ pub struct PluginPlan {
     /// SHA-256 of the file, hex.
     pub sha256: String,
     /// The loaded plugin.
-    pub plugin: Arc<crate::plugin::Plugin>,
+    pub plugin: P,
     /// What its instances may use.
     pub limits: crate::plugin::Limits,
 }

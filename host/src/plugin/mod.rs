@@ -17,5 +17,5 @@ pub use function::{
 pub struct Plugin;
 
 /// What instances of a plugin may use.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Limits;

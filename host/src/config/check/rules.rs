@@ -1,0 +1,430 @@
+//! Rules that need the whole graph: keys, time, policies, places.
+
+use super::super::host::PluginHost;
+use super::super::plan::{OnError, Port, SinkConnector, SourceConnector};
+use super::super::reader::At;
+use super::super::spec::{Doing, SourceSpec};
+use super::{Checker, SpecInput, SpecNode};
+use crate::plugin::TimeDomain;
+use crate::window::WindowKind;
+
+/// What is known of the records that a node puts out.
+#[derive(Clone, Debug, Default)]
+struct Facts {
+    /// They may have keys.
+    keyed: bool,
+    /// They may have timestamps.
+    timestamps: bool,
+    /// A watermark is made somewhere behind.
+    event_time: bool,
+    /// A source behind never ends.
+    unbounded: bool,
+    /// A keyed step behind, by name.
+    keyed_step: Option<usize>,
+    /// A step in processing time behind, by name.
+    processing: Option<usize>,
+    /// Sources behind whose watermark moves only at their end.
+    silent: Vec<usize>,
+}
+
+impl Facts {
+    fn join(mut self, other: &Facts) -> Facts {
+        self.keyed |= other.keyed;
+        self.timestamps |= other.timestamps;
+        self.event_time |= other.event_time;
+        self.unbounded |= other.unbounded;
+        self.keyed_step = self.keyed_step.or(other.keyed_step);
+        self.processing = self.processing.or(other.processing);
+        for source in &other.silent {
+            if !self.silent.contains(source) {
+                self.silent.push(*source);
+            }
+        }
+        self
+    }
+}
+
+impl<H: PluginHost> Checker<'_, H> {
+    /// Files that are read are there; places that are written are not shared.
+    pub(super) fn check_places(&mut self) {
+        let spec = self.spec;
+        if !self.is_test() {
+            let mut stdin = None;
+            for source in &spec.sources {
+                self.check_files(source);
+                if let Some(SourceConnector::Stdin) = source.connector {
+                    if let Some(first) = stdin.replace(&source.name.value) {
+                        self.problems.error(
+                            source.name.span,
+                            format!("standard input is already read by {first:?}"),
+                        );
+                    }
+                }
+            }
+        }
+        for file in spec.tables.iter().filter_map(|t| t.file.as_ref()) {
+            self.check_files(file);
+        }
+        let mut folders: Vec<(std::path::PathBuf, &str)> = Vec::new();
+        for sink in &spec.sinks {
+            let Some(SinkConnector::File { path, .. }) = &sink.connector else {
+                continue;
+            };
+            let path = self.base.join(path);
+            if let Some((_, other)) = folders.iter().find(|(p, _)| *p == path) {
+                let span = sink.path_span.unwrap_or(sink.name.span);
+                self.problems.error(
+                    span,
+                    format!("the sink {other:?} writes into this folder already"),
+                );
+            }
+            if path.is_file() {
+                let span = sink.path_span.unwrap_or(sink.name.span);
+                self.problems.error(
+                    span,
+                    "\"path\" of a file sink is a folder of part files, and this is a file",
+                );
+            }
+            folders.push((path, &sink.name.value));
+        }
+    }
+
+    fn check_files(&mut self, source: &SourceSpec) {
+        let Some(SourceConnector::File {
+            pattern, watch_ms, ..
+        }) = &source.connector
+        else {
+            return;
+        };
+        if watch_ms.is_some() {
+            return;
+        }
+        let full = join_pattern(&self.base, pattern);
+        let found =
+            glob::glob(&full).is_ok_and(|mut paths| paths.any(|p| p.is_ok_and(|p| !p.is_dir())));
+        if !found {
+            let span = source.path_span.unwrap_or(source.name.span);
+            let is_pattern = pattern.contains(['*', '?', '[']);
+            let message = if std::path::Path::new(&full).is_dir() {
+                format!(
+                    "{pattern:?} is a folder; name its files, such as \"{}/*\"",
+                    pattern.trim_end_matches('/')
+                )
+            } else if is_pattern {
+                format!("no file matches {pattern:?}")
+            } else {
+                format!("there is no file {pattern:?}")
+            };
+            self.problems
+                .error(span, message)
+                .help(format!("looked for {full}"));
+        }
+    }
+
+    /// Everything that follows the records from the sources to the sinks.
+    pub(super) fn check_rules(&mut self) {
+        let spec = self.spec;
+        let sources: Vec<Facts> = spec
+            .sources
+            .iter()
+            .enumerate()
+            .map(|(i, s)| self.source_facts(i, s))
+            .collect();
+        let mut steps: Vec<Facts> = vec![Facts::default(); spec.steps.len()];
+        let mut warned = Vec::new();
+        for step in self.order.clone().unwrap_or_default() {
+            let facts_of = |i: &SpecInput| match i.node {
+                SpecNode::Source(s) => &sources[s],
+                SpecNode::Step(s) => &steps[s],
+                SpecNode::Table(_) | SpecNode::Sink(_) => {
+                    unreachable!("inputs are sources and steps")
+                }
+            };
+            let inputs: Vec<Facts> = self.step_inputs[step]
+                .iter()
+                .map(|i| facts_of(i).clone())
+                .collect();
+            let table: Vec<Facts> = self
+                .table_of(step)
+                .iter()
+                .map(|i| facts_of(i).clone())
+                .collect();
+            steps[step] = self.check_step(step, &inputs, &table, &mut warned);
+        }
+        for (t, table) in spec.tables.iter().enumerate() {
+            let keyed = self.table_inputs[t].iter().any(|i| match i.node {
+                SpecNode::Source(s) => sources[s].keyed,
+                SpecNode::Step(s) => steps[s].keyed,
+                SpecNode::Table(_) | SpecNode::Sink(_) => false,
+            });
+            if !self.table_inputs[t].is_empty() && !keyed && !self.is_test() {
+                self.problems.error(table.name.span, format!("the stream of table {:?} has no key", table.name.value)).help("a table is kept by key: set \"key\" on the source, or read it through a key step");
+            }
+        }
+        for (i, source) in spec.sources.iter().enumerate() {
+            self.check_policy(SpecNode::Source(i), source.on_error.as_ref());
+        }
+        for (i, step) in spec.steps.iter().enumerate() {
+            self.check_policy(SpecNode::Step(i), step.on_error.as_ref());
+            if let Some(span) = step.watermark_max {
+                let several =
+                    self.step_inputs[i].len() + usize::from(!self.table_of(i).is_empty()) > 1;
+                if !several {
+                    self.problems
+                        .error(span, "watermark = \"max\" is for steps with several inputs")
+                        .help(
+                            "it takes the greatest of the inputs' watermarks instead of the least",
+                        );
+                }
+            }
+        }
+        let stateful = spec
+            .steps
+            .iter()
+            .any(|s| !matches!(s.doing, Some(Doing::Transform(_) | Doing::Key(_)) | None));
+        if stateful && spec.checkpoint.is_none() && !self.is_test() {
+            self.problems.warning(None, "there is no [checkpoint]: state lives as long as the process, and a job that stops starts anew");
+        }
+    }
+
+    fn source_facts(&mut self, index: usize, source: &SourceSpec) -> Facts {
+        if source.event_time.is_some() && source.timestamp.is_none() && !self.is_test() {
+            let span = source.event_time.as_ref().map(|e| e.span);
+            let message = format!(
+                "{:?} has \"event-time\" but no \"timestamp\": its watermark moves only at the end of input",
+                source.name.value
+            );
+            self.problems.warning(span, message);
+        }
+        Facts {
+            keyed: source.key.is_some() || self.is_test(),
+            timestamps: source.timestamp.is_some() || self.is_test(),
+            event_time: source.event_time.is_some(),
+            unbounded: !source.bounded,
+            silent: if source.event_time.is_some() {
+                Vec::new()
+            } else {
+                vec![index]
+            },
+            ..Facts::default()
+        }
+    }
+
+    /// Inputs of the table that a step looks into, if a stream keeps it current.
+    fn table_of(&self, step: usize) -> &[SpecInput] {
+        let Some(Doing::Lookup { table, .. }) = &self.spec.steps[step].doing else {
+            return &[];
+        };
+        match self.names.get(&table.value) {
+            Some(SpecNode::Table(t)) => &self.table_inputs[*t],
+            _ => &[],
+        }
+    }
+
+    fn check_step(
+        &mut self,
+        step: usize,
+        inputs: &[Facts],
+        table: &[Facts],
+        warned: &mut Vec<usize>,
+    ) -> Facts {
+        let spec = &self.spec.steps[step];
+        let name = &spec.name.value;
+        let mut facts = inputs.iter().fold(Facts::default(), Facts::join);
+        let Some(doing) = &spec.doing else {
+            return Facts {
+                keyed: true,
+                timestamps: true,
+                event_time: true,
+                ..facts
+            };
+        };
+        let mut stateful = true;
+        // Whether the step works by event time, and so needs timestamps and a watermark.
+        let mut by_event_time = false;
+        let mut processing = false;
+        match doing {
+            Doing::Transform(_) => {
+                stateful = false;
+                let Some(function) = self.step_functions[step] else {
+                    return Facts {
+                        keyed: true,
+                        timestamps: true,
+                        event_time: true,
+                        ..facts
+                    };
+                };
+                let descriptor = &self.functions[function].descriptor;
+                facts.keyed |= descriptor.sets_keys;
+                facts.timestamps |= descriptor.sets_timestamps;
+            }
+            Doing::Key(_) => {
+                stateful = false;
+                facts.keyed = true;
+            }
+            Doing::Window { window, .. } => {
+                processing = window.time == TimeDomain::Processing;
+                by_event_time = !processing
+                    && !matches!(window.kind, WindowKind::Count { .. } | WindowKind::Global);
+                // A global window closes with the input, but its triggers may go by event time.
+                by_event_time |= !processing && window.trigger.every_event_ms.is_some();
+            }
+            Doing::Join { span, .. } => {
+                by_event_time = true;
+                if spec.from.len() != 2 {
+                    let at = spec.from_span.unwrap_or(spec.name.span);
+                    self.problems
+                        .error(
+                            at,
+                            format!(
+                                "a join has two inputs, and {name:?} has {}",
+                                spec.from.len()
+                            ),
+                        )
+                        .help("write from = [\"left\", \"right\"]");
+                } else if let [left, right] = inputs {
+                    for (side, facts) in [("left", left), ("right", right)] {
+                        if !facts.keyed {
+                            let message = format!("the {side} input of join {name:?} has no key");
+                            self.problems.error(*span, message).help("joins match records of one key: set \"key\" on the source, or put a key step before the join");
+                        }
+                    }
+                }
+            }
+            Doing::Lookup { on, as_of_ms, .. } => {
+                by_event_time = as_of_ms.is_some();
+                if on.is_none() && !facts.keyed {
+                    self.problems
+                        .error(
+                            spec.name.span,
+                            format!("lookup {name:?} has no \"on\", and its records have no key"),
+                        )
+                        .help("write on = \"/pointer\", or put a key step before it");
+                }
+                facts = table.iter().fold(facts, Facts::join);
+            }
+            Doing::Dedup { .. } => by_event_time = true,
+            Doing::Process { time, .. } => {
+                processing = *time == TimeDomain::Processing;
+                by_event_time = !processing;
+            }
+        }
+        if let Some(event_time) = &spec.event_time {
+            if let Some(keyed) = facts.keyed_step {
+                let other = &self.spec.steps[keyed].name.value;
+                self.problems
+                    .error(event_time.span, format!("\"event-time\" on {name:?} comes too late: {other:?} before it works by key"))
+                    .help("watermarks are made by source partition, so before the first window, join, dedup, process or lookup");
+            }
+            facts.event_time = true;
+            facts.silent.clear();
+        }
+        if let (true, Some(other)) = (
+            by_event_time || self.is_global_event(step),
+            facts.processing,
+        ) {
+            let other = &self.spec.steps[other].name.value;
+            self.problems
+                .error(spec.name.span, format!("{name:?} works by event time, and {other:?} before it by processing time"))
+                .help("results in processing time carry no event time: write time = \"processing\" here, or \"event\" there");
+        }
+        if by_event_time && !self.is_test() {
+            self.warn_of_time(step, &facts, warned);
+        }
+        if stateful {
+            facts.keyed_step = facts.keyed_step.or(Some(step));
+        }
+        if processing {
+            facts.processing = Some(step);
+        }
+        if matches!(doing, Doing::Window { .. } | Doing::Process { .. }) {
+            facts.timestamps = true;
+        }
+        facts
+    }
+
+    fn is_global_event(&self, step: usize) -> bool {
+        matches!(&self.spec.steps[step].doing,
+            Some(Doing::Window { window, .. }) if window.kind == WindowKind::Global && window.time == TimeDomain::Event)
+    }
+
+    /// Timestamps that nobody makes, watermarks that stand still.
+    fn warn_of_time(&mut self, step: usize, facts: &Facts, warned: &mut Vec<usize>) {
+        let spec = &self.spec.steps[step];
+        let (name, span) = (&spec.name.value, spec.name.span);
+        if !facts.timestamps {
+            let message = format!(
+                "{name:?} works by event time, and nothing before it makes timestamps: it rejects every record"
+            );
+            self.problems
+                .warning(span, message)
+                .help("set \"timestamp\" on the source, or use a transform that sets timestamps");
+        }
+        if !facts.event_time {
+            let when = if facts.unbounded {
+                "never, since a source before it does not end"
+            } else {
+                "only at the end of input"
+            };
+            let message = format!("no \"event-time\" before {name:?}: its watermark moves {when}");
+            self.problems
+                .warning(span, message)
+                .help("add event-time = { max-disorder = \"10s\" } to the source");
+            return;
+        }
+        for &source in &facts.silent {
+            if warned.contains(&source) {
+                continue;
+            }
+            warned.push(source);
+            let source = &self.spec.sources[source];
+            let when = if source.bounded {
+                "until it ends"
+            } else {
+                "for ever"
+            };
+            let message = format!(
+                "the source {:?} has no \"event-time\": it holds the watermark of {name:?} back {when}",
+                source.name.value
+            );
+            self.problems.warning(source.name.span, message);
+        }
+    }
+
+    /// Who reads `x.errors` wants dead letters.
+    fn check_policy(&mut self, node: SpecNode, typed: Option<&At<OnError>>) {
+        let Some(typed) = typed else { return };
+        if typed.value == OnError::DeadLetter || !self.is_read(node, Port::Errors) {
+            return;
+        }
+        let name = self.name_of(node).0.to_string();
+        let word = if typed.value == OnError::Fail {
+            "fail"
+        } else {
+            "skip"
+        };
+        self.problems
+            .error(
+                typed.span,
+                format!(
+                    "on-error = {word:?} leaves \"{name}.errors\" empty, and something reads it"
+                ),
+            )
+            .help("write on-error = \"dead-letter\", or leave it out");
+    }
+}
+
+/// The pattern under the job's folder, whose own name is no pattern.
+pub(super) fn join_pattern(base: &std::path::Path, pattern: &str) -> String {
+    if std::path::Path::new(pattern).is_absolute() {
+        return pattern.to_string();
+    }
+    let base = glob::Pattern::escape(&base.to_string_lossy());
+    match base.as_str() {
+        "." => pattern.to_string(),
+        base => format!("{}/{pattern}", base.trim_end_matches('/')),
+    }
+}
+
+/// Default idleness of sources that do not end.
+pub(super) const IDLE_AFTER_MS: i64 = 60_000;
