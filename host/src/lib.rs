@@ -22,6 +22,8 @@ pub mod format;
 #[doc(hidden)]
 pub mod window;
 #[doc(hidden)]
+pub mod keyed;
+#[doc(hidden)]
 pub mod join;
 #[doc(hidden)]
 pub mod dedup;

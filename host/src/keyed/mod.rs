@@ -1,0 +1,59 @@
+//! What keyed steps are made of: keys as small numbers, rows kept in columns, queues in order of time.
+//!
+//! Plain data structures: no function is called here, no time is read, and none of them decides what
+//! is late or what matches.
+
+mod key_map;
+mod rows;
+mod time_list;
+mod time_queue;
+
+pub use key_map::{KeyId, KeyMap};
+pub use rows::{RowId, RowStore, StoredRows};
+pub use time_list::TimeList;
+pub use time_queue::TimeQueue;
+
+use arrow_array::{Array, BinaryArray, Int64Array};
+
+use crate::record::Batch;
+
+/// The key of a row, if it has one.
+#[inline]
+pub fn key_of(batch: &Batch, row: usize) -> Option<&[u8]> {
+    let keys: &BinaryArray = batch.keys.as_ref()?;
+    (!keys.is_null(row)).then(|| keys.value(row))
+}
+
+/// The timestamp of a row, if it has one.
+#[inline]
+pub fn timestamp_of(batch: &Batch, row: usize) -> Option<i64> {
+    let timestamps: &Int64Array = batch.timestamps.as_ref()?;
+    (!timestamps.is_null(row)).then(|| timestamps.value(row))
+}
+
+/// Name of a key in snapshots: 0 for "no key", else 1 and the key. Must stay stable.
+pub fn entry_key(key: Option<&[u8]>) -> Vec<u8> {
+    match key {
+        None => vec![0],
+        Some(key) => {
+            let mut name = Vec::with_capacity(key.len() + 1);
+            name.push(1);
+            name.extend_from_slice(key);
+            name
+        }
+    }
+}
+
+/// The other way: which key such a name stands for. None: it is no such name.
+pub fn key_of_entry(name: &[u8]) -> Option<Option<&[u8]>> {
+    match name {
+        [0] => Some(None),
+        [1, key @ ..] => Some(Some(key)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
