@@ -1,0 +1,104 @@
+//! Random jobs and scripts through `wasmill test`, against a naive model of the rules in
+//! docs/job-file.md: all records kept, every window a plain list, nothing shared with the engine.
+//!
+//! `MODEL_CASES=n` runs n of each kind instead of a few, `MODEL_SEED=n` starts at another seed; a failure
+//! prints its seed, the job and the script.
+
+mod dedup;
+mod joins;
+mod progress;
+mod random;
+mod script;
+mod windows;
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use wasmill_tests::{command, compare_lines, run};
+
+use crate::random::Random;
+use crate::script::{Row, rendered};
+
+/// A job, a script, and what must come out.
+struct Scenario {
+    job: String,
+    script: Vec<String>,
+    expected: Vec<Row>,
+}
+
+/// Runs scenarios of one kind, at several parallelisms each.
+fn agrees(cases: u64, make: impl Fn(&mut Random) -> Scenario) -> Result<()> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
+    let first = number("MODEL_SEED").unwrap_or(0);
+    for seed in first..first + number("MODEL_CASES").unwrap_or(cases) {
+        let scenario = make(&mut Random::new(seed));
+        let parallelism = [1, 2, 7][(seed % 3) as usize].to_string();
+        one(&scenario, &parallelism).with_context(|| {
+            let script: String = scenario
+                .script
+                .iter()
+                .enumerate()
+                .map(|(i, l)| format!("{:>3} {l}\n", i + 1))
+                .collect();
+            format!(
+                "MODEL_SEED={seed}, parallelism {parallelism}\n{}\n{script}",
+                scenario.job
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn one(scenario: &Scenario, parallelism: &str) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("job.toml"), &scenario.job)?;
+    fs::write(
+        folder.path().join("script.jsonl"),
+        scenario.script.join("\n") + "\n",
+    )?;
+    let args = [
+        "test",
+        "job.toml",
+        "script.jsonl",
+        "--parallelism",
+        parallelism,
+    ];
+    let ended = run(command(folder.path(), args), b"")?.expect_code(0)?;
+    let got: Vec<String> = ended.stdout.lines().map(str::to_owned).collect();
+    compare_lines("stdout", &rendered(&scenario.expected), &got)
+}
+
+#[test]
+fn aligned_windows() -> Result<()> {
+    agrees(60, windows::aligned)
+}
+
+#[test]
+fn session_windows() -> Result<()> {
+    agrees(60, windows::sessions)
+}
+
+#[test]
+fn count_windows() -> Result<()> {
+    agrees(20, windows::counts)
+}
+
+#[test]
+fn global_windows() -> Result<()> {
+    agrees(20, windows::global)
+}
+
+#[test]
+fn dedup_within_a_bound() -> Result<()> {
+    agrees(30, dedup::scenario)
+}
+
+#[test]
+fn interval_joins() -> Result<()> {
+    agrees(60, joins::intervals)
+}
+
+#[test]
+fn windowed_joins() -> Result<()> {
+    agrees(40, joins::windowed)
+}
