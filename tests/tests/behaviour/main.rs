@@ -1,6 +1,7 @@
 //! What `wasmill` does where files of a fixed size cannot show it: made-up data, signals, pipes.
 
 mod bad_data;
+mod contract;
 mod files;
 mod pages;
 mod signals;
