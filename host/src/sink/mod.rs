@@ -1,5 +1,22 @@
 //! Sinks: where results go. Each task has its own writer per sink.
+//!
+//! A sink is opened once per run (`open`), told what a checkpoint says (`Sink::recover`), and then gives each
+//! task its writer. At the end of a run, with or without checkpoints, `prepare` and `commit` make the
+//! last records visible.
 
+pub mod blackhole;
+pub mod console;
+pub mod dead_letters;
+pub mod encode;
+pub mod file;
+pub mod folder;
+pub mod memory;
+pub mod parts;
+pub mod table;
+
+pub use console::Console;
+
+use crate::config::plan::{SinkConnector, SinkPlan};
 use crate::record::Batch;
 
 /// Writes the records of one task.
@@ -21,6 +38,61 @@ pub trait SinkWriter: Send {
     }
 }
 
+/// A sink of one run.
+pub trait Sink: Send + Sync {
+    /// Before the first writer, when a run goes on from a checkpoint: what all writers of that epoch
+    /// answered to `prepare` is published, if it was not, and everything that came after it is set aside.
+    fn recover(&self, epoch: u64, prepared: &[serde_json::Value]) -> Result<(), SinkError> {
+        let _ = (epoch, prepared);
+        Ok(())
+    }
+    /// The writer of a task.
+    fn writer(&self, task: usize) -> Result<Box<dyn SinkWriter>, SinkError>;
+}
+
+/// What the sinks of one run share.
+#[derive(Clone)]
+pub struct SinkRun {
+    /// Names the run; a run that goes on from a checkpoint has the id of the run that wrote it.
+    pub id: String,
+    /// Whether epochs are committed on the way. If not, parts are published when they roll.
+    pub checkpoints: bool,
+    /// Number of the first epoch to come: 1, or the restored one + 1. 0 without checkpoints.
+    pub first_epoch: u64,
+    /// Standard output.
+    pub console: Console,
+}
+
+/// The sink of a plan.
+pub fn open(plan: &SinkPlan, run: &SinkRun) -> Result<Box<dyn Sink>, SinkError> {
+    Ok(match &plan.connector {
+        SinkConnector::Console(format) => Box::new(console::ConsoleSink::new(
+            &plan.name,
+            *format,
+            run.console.clone(),
+        )),
+        SinkConnector::File {
+            path,
+            format,
+            roll_bytes,
+            roll_every_ms,
+            overwrite,
+        } => {
+            let settings = file::FileSettings {
+                format: *format,
+                roll_bytes: *roll_bytes,
+                roll_every_ms: *roll_every_ms,
+                overwrite: *overwrite,
+            };
+            let folder = std::sync::Arc::new(folder::OsFolder::new(path));
+            Box::new(file::FileSink::open(
+                &plan.name, path, folder, settings, run,
+            )?)
+        }
+        SinkConnector::Blackhole => Box::new(blackhole::Blackhole::default()),
+    })
+}
+
 /// A sink broke: the job ends, and what was committed stays whole.
 #[derive(Debug, thiserror::Error)]
 #[error("sink {sink}: {message}")]
@@ -29,4 +101,20 @@ pub struct SinkError {
     pub sink: String,
     /// What, where, why.
     pub message: String,
+    /// Whoever read the output went away (`| head`): the job ends, but nothing is wrong.
+    pub reader_gone: bool,
 }
+
+impl SinkError {
+    /// Something is wrong.
+    pub fn new(sink: &str, message: impl Into<String>) -> SinkError {
+        SinkError {
+            sink: sink.to_string(),
+            message: message.into(),
+            reader_gone: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+//! Standard output: a table for people, envelopes or bare values for programs.
+//!
+//! All writers of a process share one locked, buffered output, and hand over whole lines: lines of two
+//! tasks never mix. When the reader goes away (`| head`), the job ends without complaint.
+
+use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::config::plan::ConsoleFormat;
+use crate::record::Batch;
+
+use super::encode::{LineFormat, Lines};
+use super::table::{TABLE_ROWS_MAX, Table};
+use super::{Sink, SinkError, SinkWriter};
+
+/// Lines waiting in a writer before they go to the shared output: keeps the lock rare.
+const LINES_BYTES_MAX: usize = 64 << 10;
+
+/// Width of a table where there is no terminal to ask.
+const WIDTH_DEFAULT: usize = 100;
+
+/// Columns for people: below this, a table is unreadable and the terminal may break lines.
+const WIDTH_MIN: usize = 80;
+
+/// The shared output; clones are handles of the same one.
+#[derive(Clone)]
+pub struct Console {
+    output: Arc<Mutex<Shared>>,
+    width: usize,
+}
+
+struct Shared {
+    output: BufWriter<Box<dyn Write + Send>>,
+    /// Writer whose table was printed last, and since how many rows its header was.
+    header_of: Option<(usize, Vec<(String, usize)>, usize)>,
+    writers: usize,
+}
+
+impl Console {
+    /// Standard output of the process.
+    pub fn stdout() -> Console {
+        let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+        let width = columns.or_else(|| {
+            ::console::Term::stdout()
+                .size_checked()
+                .map(|(_, width)| usize::from(width))
+        });
+        Console::new(Box::new(io::stdout()), width.unwrap_or(WIDTH_DEFAULT))
+    }
+
+    /// Any output, for tests and embedding; `width` is for tables.
+    pub fn new(output: Box<dyn Write + Send>, width: usize) -> Console {
+        let shared = Shared {
+            output: BufWriter::with_capacity(LINES_BYTES_MAX, output),
+            header_of: None,
+            writers: 0,
+        };
+        Console {
+            output: Arc::new(Mutex::new(shared)),
+            width: width.max(WIDTH_MIN),
+        }
+    }
+
+    fn print(&self, sink: &str, bytes: &[u8]) -> Result<(), SinkError> {
+        self.output
+            .lock()
+            .output
+            .write_all(bytes)
+            .map_err(|e| error(sink, &e))
+    }
+}
+
+fn error(sink: &str, e: &io::Error) -> SinkError {
+    SinkError {
+        sink: sink.to_string(),
+        message: format!("cannot write to standard output: {e}"),
+        reader_gone: e.kind() == io::ErrorKind::BrokenPipe,
+    }
+}
+
+/// Standard output as a sink.
+pub struct ConsoleSink {
+    name: String,
+    format: ConsoleFormat,
+    console: Console,
+}
+
+impl ConsoleSink {
+    /// Writes to a console.
+    pub fn new(name: &str, format: ConsoleFormat, console: Console) -> ConsoleSink {
+        ConsoleSink {
+            name: name.to_string(),
+            format,
+            console,
+        }
+    }
+}
+
+impl Sink for ConsoleSink {
+    fn writer(&self, _task: usize) -> Result<Box<dyn SinkWriter>, SinkError> {
+        let (sink, console) = (self.name.clone(), self.console.clone());
+        let lines = |format| Lines::new(format);
+        Ok(match self.format {
+            ConsoleFormat::Json => Box::new(LineWriter {
+                sink,
+                console,
+                lines: lines(LineFormat::Envelope),
+            }),
+            ConsoleFormat::Value => Box::new(LineWriter {
+                sink,
+                console,
+                lines: lines(LineFormat::Value),
+            }),
+            ConsoleFormat::Table => {
+                let mut shared = console.output.lock();
+                shared.writers += 1;
+                let id = shared.writers;
+                drop(shared);
+                Box::new(TableWriter {
+                    sink,
+                    console,
+                    id,
+                    table: Table::default(),
+                })
+            }
+        })
+    }
+}
+
+fn flush(sink: &str, console: &Console) -> Result<(), SinkError> {
+    console
+        .output
+        .lock()
+        .output
+        .flush()
+        .map_err(|e| error(sink, &e))
+}
+
+struct LineWriter {
+    sink: String,
+    console: Console,
+    lines: Lines,
+}
+
+impl LineWriter {
+    fn hand_over(&mut self) -> Result<(), SinkError> {
+        self.console.print(&self.sink, self.lines.bytes())?;
+        self.lines.consume(self.lines.bytes().len());
+        Ok(())
+    }
+}
+
+impl SinkWriter for LineWriter {
+    fn write(&mut self, batch: Batch) -> Result<(), SinkError> {
+        self.lines.push(batch);
+        if self.lines.bytes().len() >= LINES_BYTES_MAX {
+            self.hand_over()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        self.hand_over()?;
+        flush(&self.sink, &self.console)
+    }
+
+    fn prepare(&mut self, _epoch: u64) -> Result<serde_json::Value, SinkError> {
+        self.flush()?;
+        Ok(serde_json::Value::Null)
+    }
+
+    fn commit(&mut self, _epoch: u64, _prepared: &serde_json::Value) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+struct TableWriter {
+    sink: String,
+    console: Console,
+    id: usize,
+    table: Table,
+}
+
+impl TableWriter {
+    /// Prints the rows that wait; the header where the columns changed, another table came between, or it has
+    /// scrolled away.
+    fn print(&mut self) -> Result<(), SinkError> {
+        if self.table.is_empty() {
+            return Ok(());
+        }
+        let mut shared = self.console.output.lock();
+        let last = match shared.header_of.take() {
+            Some((id, columns, rows)) if id == self.id && rows < TABLE_ROWS_MAX => {
+                Some((columns, rows))
+            }
+            _ => None,
+        };
+        let rows = self.table.len();
+        let (text, columns, repeated) = self
+            .table
+            .render(last.as_ref().map(|(c, _)| c.as_slice()), self.console.width);
+        let before = if repeated {
+            0
+        } else {
+            last.map_or(0, |(_, rows)| rows)
+        };
+        shared.header_of = Some((self.id, columns, before + rows));
+        self.table.clear();
+        shared
+            .output
+            .write_all(text.as_bytes())
+            .map_err(|e| error(&self.sink, &e))
+    }
+}
+
+impl SinkWriter for TableWriter {
+    fn write(&mut self, mut batch: Batch) -> Result<(), SinkError> {
+        let mut from = 0;
+        while from < batch.len {
+            from = self.table.push(&mut batch, from);
+            if self.table.len() >= TABLE_ROWS_MAX {
+                self.print()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        self.print()?;
+        flush(&self.sink, &self.console)
+    }
+
+    fn prepare(&mut self, _epoch: u64) -> Result<serde_json::Value, SinkError> {
+        self.flush()?;
+        Ok(serde_json::Value::Null)
+    }
+
+    fn commit(&mut self, _epoch: u64, _prepared: &serde_json::Value) -> Result<(), SinkError> {
+        Ok(())
+    }
+}

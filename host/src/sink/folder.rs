@@ -1,0 +1,101 @@
+//! A folder that parts are written to, as a trait: so that tests can break it where they like.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// A file being written.
+pub trait PartFile: Write + Send {
+    /// Waits until its bytes are on the medium.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// Files by name. All methods may be called from several tasks.
+pub trait Folder: Send + Sync {
+    /// Makes the folder, if there is none.
+    fn make(&self) -> io::Result<()>;
+    /// Names of all files in it.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// A small file's content; none: there is no such file.
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
+    /// A new, empty file; replaces one of that name.
+    fn create(&self, name: &str) -> io::Result<Box<dyn PartFile>>;
+    /// Renames, replacing a file of the new name, in one step for readers.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Whether there is such a file.
+    fn exists(&self, name: &str) -> io::Result<bool>;
+    /// Removes a file; fine if it is gone already.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Waits until names are on the medium.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A real folder.
+pub struct OsFolder {
+    path: PathBuf,
+}
+
+impl OsFolder {
+    /// The folder at a path; it need not exist.
+    pub fn new(path: &Path) -> OsFolder {
+        OsFolder {
+            path: path.to_path_buf(),
+        }
+    }
+}
+
+impl PartFile for File {
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
+    }
+}
+
+impl Folder for OsFolder {
+    fn make(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.path)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            // Names that are no text are none of ours.
+            if let Ok(name) = entry.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.path.join(name)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn PartFile>> {
+        Ok(Box::new(File::create(self.path.join(name))?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn exists(&self, name: &str) -> io::Result<bool> {
+        self.path.join(name).try_exists()
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.path.join(name)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+}
