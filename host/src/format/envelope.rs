@@ -95,7 +95,7 @@ pub fn write_envelopes(batch: &mut Batch, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends all values as they are, one a line. A null is written as `null`; JSON that stands on several
+/// Appends all values as they are, one a line. A null is an empty line; JSON that stands on several
 /// lines is made one.
 pub fn write_values(batch: &mut Batch, out: &mut Vec<u8>) {
     let values = value_bytes(batch);
@@ -104,7 +104,7 @@ pub fn write_values(batch: &mut Batch, out: &mut Vec<u8>) {
         let value = if values.is_valid(row) {
             values.value(row)
         } else {
-            b"null"
+            b""
         };
         if memchr::memchr2(b'\n', b'\r', value).is_some() && json::is_document(value) {
             embed_json(out, value);

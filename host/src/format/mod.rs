@@ -8,6 +8,7 @@ mod fields;
 mod found;
 mod json;
 mod keys;
+mod mask;
 mod number;
 mod pointer;
 mod row;

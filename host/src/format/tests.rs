@@ -311,10 +311,11 @@ fn csv_rows_read_as_typed_cells_and_become_json_objects() {
     };
     let rows = |cells: &[&str], strings: bool| {
         let mut ends = Vec::new();
-        let mut end = 0;
+        let mut data = Vec::new();
         for cell in cells {
-            end += cell.len() as u32;
-            ends.push(end);
+            data.extend_from_slice(cell.as_bytes());
+            ends.push(data.len() as u32);
+            data.push(b',');
         }
         let dialect = csv::CsvDialect {
             header: dialect.header.clone(),
@@ -324,7 +325,7 @@ fn csv_rows_read_as_typed_cells_and_become_json_objects() {
         let rows = crate::record::CsvRows {
             dialect: Arc::new(dialect),
             ends: ends.into(),
-            data: cells.concat().into_bytes().into(),
+            data: data.into(),
             start: 0,
         };
         Batch::of(cells.len() / 2, Value::new(Form::Csv(rows)))

@@ -35,7 +35,7 @@ impl<'a> Rows<'a> {
 }
 
 /// Calls `run(start, len)` for each stretch of neighbours.
-fn each_run(rows: &[u32], mut run: impl FnMut(usize, usize)) {
+pub(crate) fn each_run(rows: &[u32], mut run: impl FnMut(usize, usize)) {
     let mut i = 0;
     while i < rows.len() {
         let start = rows[i];

@@ -262,7 +262,7 @@ impl CsvRows {
         self.ends.is_empty()
     }
 
-    /// Bytes of all cells.
+    /// Bytes of all cells, and between them.
     pub fn bytes(&self) -> usize {
         self.ends
             .last()
@@ -275,7 +275,7 @@ impl CsvRows {
         if cell == 0 {
             self.start as usize
         } else {
-            self.ends[cell - 1] as usize
+            self.ends[cell - 1] as usize + 1
         }
     }
 
@@ -296,43 +296,60 @@ impl CsvRows {
                 start: self.cell_start(start * width) as u32,
             },
             Rows::Each(rows) => {
-                let mut ends = Vec::with_capacity(rows.len() * width);
-                let mut data = Vec::new();
-                for &row in *rows {
-                    let first = row as usize * width;
-                    let start = self.cell_start(first);
-                    let row_ends = &self.ends[first..first + width];
-                    let shift = (data.len() as u32).wrapping_sub(start as u32);
-                    data.extend_from_slice(&self.data[start..row_ends[width - 1] as usize]);
-                    u32::try_from(data.len()).expect("a batch is bounded far below 4 GiB");
-                    ends.extend(row_ends.iter().map(|end| end.wrapping_add(shift)));
-                }
-                CsvRows {
-                    dialect: self.dialect.clone(),
-                    ends: ends.into(),
-                    data: Buffer::from_vec(data),
-                    start: 0,
-                }
+                let mut copy = CsvCopy::with_capacity(rows.len() * width, 0);
+                arrays::each_run(rows, |start, n| copy.append(self, start * width, n * width));
+                copy.finish(self)
             }
         }
     }
 
     /// Rows of one dialect, one after the other.
     fn concat(parts: &[&CsvRows]) -> CsvRows {
-        let mut ends: Vec<u32> = Vec::with_capacity(parts.iter().map(|p| p.ends.len()).sum());
-        let mut data = Vec::with_capacity(parts.iter().map(|p| p.bytes()).sum());
+        let cells = parts.iter().map(|p| p.ends.len()).sum();
+        let mut copy = CsvCopy::with_capacity(cells, parts.iter().map(|p| p.bytes() + 1).sum());
         for part in parts {
-            let shift = (data.len() as u32).wrapping_sub(part.start);
-            data.extend_from_slice(
-                &part.data[part.start as usize..part.start as usize + part.bytes()],
-            );
-            u32::try_from(data.len()).expect("a batch is bounded far below 4 GiB");
-            ends.extend(part.ends.iter().map(|end| end.wrapping_add(shift)));
+            copy.append(part, 0, part.ends.len());
         }
+        copy.finish(parts[0])
+    }
+}
+
+/// Rows under construction from stretches of other rows.
+struct CsvCopy {
+    ends: Vec<u32>,
+    data: Vec<u8>,
+}
+
+impl CsvCopy {
+    fn with_capacity(cells: usize, bytes: usize) -> CsvCopy {
+        CsvCopy {
+            ends: Vec::with_capacity(cells),
+            data: Vec::with_capacity(bytes),
+        }
+    }
+
+    /// Appends cells `first..first + len`.
+    fn append(&mut self, from: &CsvRows, first: usize, len: usize) {
+        let Some(&end) = from.ends[first..first + len].last() else {
+            return;
+        };
+        let start = from.cell_start(first);
+        let shift = (self.data.len() as u32).wrapping_sub(start as u32);
+        self.data.extend_from_slice(&from.data[start..end as usize]);
+        self.data.push(b'\n');
+        u32::try_from(self.data.len()).expect("a batch is bounded far below 4 GiB");
+        self.ends.extend(
+            from.ends[first..first + len]
+                .iter()
+                .map(|end| end.wrapping_add(shift)),
+        );
+    }
+
+    fn finish(self, like: &CsvRows) -> CsvRows {
         CsvRows {
-            dialect: parts[0].dialect.clone(),
-            ends: ScalarBuffer::from(ends),
-            data: Buffer::from_vec(data),
+            dialect: like.dialect.clone(),
+            ends: ScalarBuffer::from(self.ends),
+            data: Buffer::from_vec(self.data),
             start: 0,
         }
     }

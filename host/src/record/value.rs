@@ -145,7 +145,8 @@ pub struct Row {
 }
 
 /// CSV rows, cut into cells but not read: cell c of row r is
-/// `data[ends[r * width + c - 1]..ends[r * width + c]]` (0 before the first), unquoted.
+/// `data[ends[r * width + c - 1] + 1..ends[r * width + c]]` (from `start` for the first), unquoted. Behind each cell
+/// stands one byte that belongs to none: rows without quotes are copied as they stand in the file.
 #[derive(Clone, Debug)]
 pub struct CsvRows {
     /// How cells become JSON; shared by all batches of a source.

@@ -3,7 +3,12 @@
 //! A cell that counts as null is null, one that is a JSON number is that number as written (whether it was
 //! quoted or not: quotes in CSV guard delimiters, they don't make types), any other is a string.
 
+mod cut;
+mod quoted;
+
 use arrow_array::BinaryArray;
+
+pub use cut::{BadRow, CutRows, RowCut, RowCutter, RowPlace};
 
 use super::fields::Strings;
 use super::found::Found;
@@ -89,3 +94,6 @@ pub(crate) fn bytes(rows: &CsvRows) -> BinaryArray {
     }
     out.into_binary()
 }
+
+#[cfg(test)]
+mod tests;

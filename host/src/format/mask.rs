@@ -1,0 +1,56 @@
+//! Where some bytes stand in a block of 64, as bits.
+
+/// Bytes looked at together.
+pub(crate) const BLOCK: usize = 64;
+
+/// Bit i is set where byte i of the block is one of the needles.
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+#[inline]
+pub(crate) fn any_of<const N: usize>(block: &[u8; BLOCK], needles: [u8; N]) -> u64 {
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
+        _mm_setzero_si128,
+    };
+    let word = |at: usize| i64::from_le_bytes(block[at..at + 8].try_into().expect("eight bytes"));
+    // SAFETY: these instructions need SSE2, which the `cfg` above says is there; none of them touches memory.
+    unsafe {
+        let needles = needles.map(|n| _mm_set1_epi8(n as i8));
+        let mut mask = 0;
+        for i in 0..4 {
+            let bytes = _mm_set_epi64x(word(16 * i + 8), word(16 * i));
+            let mut hits = _mm_setzero_si128();
+            for needle in needles {
+                hits = _mm_or_si128(hits, _mm_cmpeq_epi8(bytes, needle));
+            }
+            mask |= u64::from(_mm_movemask_epi8(hits) as u16) << (16 * i);
+        }
+        mask
+    }
+}
+
+/// Bit i is set where byte i of the block is one of the needles.
+#[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
+#[inline]
+pub(crate) fn any_of<const N: usize>(block: &[u8; BLOCK], needles: [u8; N]) -> u64 {
+    block.iter().enumerate().fold(0, |mask, (i, byte)| {
+        mask | (u64::from(needles.contains(byte)) << i)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_where_the_bytes_are() {
+        let mut block = [b'x'; BLOCK];
+        for (i, byte) in [(0, b','), (15, b'\n'), (16, b','), (40, 0xff), (63, b'\n')] {
+            block[i] = byte;
+        }
+        assert_eq!(
+            any_of(&block, [b',', b'\n']),
+            1 | 1 << 15 | 1 << 16 | 1 << 63
+        );
+        assert_eq!(any_of(&block, [0xff]), 1 << 40);
+    }
+}
