@@ -73,7 +73,7 @@ pub fn walk(lines: &[Line], max_disorder: i64, model: &mut impl Model) {
             }
             Line::Now(to) => now = *to,
             Line::End => w = END,
-            Line::Flush | Line::Record(_) => continue,
+            Line::Flush | Line::Checkpoint | Line::Restart(_) | Line::Record(_) => continue,
         }
         if w != END {
             w = least(&mut partitions, w);

@@ -30,6 +30,10 @@ pub enum Line {
     Idle(usize, usize),
     /// Processing time.
     Now(i64),
+    /// A checkpoint: nothing that shows.
+    Checkpoint,
+    /// A restart, maybe at another parallelism: nothing that shows.
+    Restart(Option<i64>),
     /// The end.
     End,
 }
@@ -58,6 +62,7 @@ pub fn make(random: &mut Random, shape: &Shape) -> Vec<Line> {
         }
     }
     let (mut time, mut now) = (1_000, 0);
+    let restarts = random.one_in(3);
     for _ in 0..random.between(5, 60) {
         let source = random.between(0, shape.sources.len() as i64 - 1) as usize;
         let partition = random.between(0, shape.partitions as i64 - 1) as usize;
@@ -69,6 +74,11 @@ pub fn make(random: &mut Random, shape: &Shape) -> Vec<Line> {
                 partition,
                 time - random.between(0, 4_000),
             )),
+            8 if restarts => lines.push(Line::Checkpoint),
+            9 if restarts => {
+                let parallelism = random.of(&[None, Some(1), Some(3)]);
+                lines.push(Line::Restart(parallelism));
+            }
             6 | 7 if shape.clock => {
                 now += random.of(&[1, 500, 1_000, 3_000, 7_000]);
                 lines.push(Line::Now(now));
@@ -120,6 +130,9 @@ pub fn text(lines: &[Line], shape: &Shape) -> Vec<String> {
                 format!(r#"{{"source":"{}","partition":{partition},"idle":true}}"#, name(source))
             }
             Line::Now(now) => format!(r#"{{"now":{now}}}"#),
+            Line::Checkpoint => r#"{"checkpoint":true}"#.to_owned(),
+            Line::Restart(None) => r#"{"restart":true}"#.to_owned(),
+            Line::Restart(Some(n)) => format!(r#"{{"restart":{{"parallelism":{n}}}}}"#),
             Line::End => r#"{"end":true}"#.to_owned(),
         })
         .collect()
