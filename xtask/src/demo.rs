@@ -14,7 +14,12 @@ const OUT: &str = "examples/flights/out";
 /// Builds the host and the plugins, runs the example, and says where the results are.
 pub fn demo() -> Result<()> {
     println!("Building the host …");
-    shell::build()?;
+    shell::run(&mut shell::cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "wasmill",
+    ]))?;
     println!("Compiling the plugins to Wasm …");
     plugins::build()?;
     let out = shell::root().join(OUT);

@@ -170,7 +170,12 @@ fn docs() -> Result<Counts> {
 
 fn tests() -> Result<Counts> {
     // The outside tests drive the binary that people run, so it is built first, not by the tests.
-    shell::build()?;
+    shell::run(&mut shell::cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "wasmill",
+    ]))?;
     counted(&[
         "test",
         "--release",

@@ -1,3 +1,1 @@
 //! (in work)
-
-pub mod report;

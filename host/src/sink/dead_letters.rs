@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::format::envelope;
 use crate::record::Batch;
 
-use super::SinkError;
+use super::{Sink, SinkError, SinkWriter};
 
 /// Most bytes of one step's dead letters.
 pub const DEAD_LETTERS_BYTES_MAX: u64 = 1 << 30;
@@ -93,6 +93,32 @@ impl DeadLetters {
             }),
             None => Ok(()),
         }
+    }
+}
+
+impl Sink for DeadLetters {
+    fn writer(&self, _task: usize) -> Result<Box<dyn SinkWriter>, SinkError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+/// At least once: letters of an epoch that did not commit stay in the file, and come again.
+impl SinkWriter for DeadLetters {
+    fn write(&mut self, batch: Batch) -> Result<(), SinkError> {
+        self.append(batch)
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn prepare(&mut self, _epoch: u64) -> Result<serde_json::Value, SinkError> {
+        self.sync()?;
+        Ok(serde_json::Value::Null)
+    }
+
+    fn commit(&mut self, _epoch: u64, _prepared: &serde_json::Value) -> Result<(), SinkError> {
+        Ok(())
     }
 }
 

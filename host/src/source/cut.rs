@@ -90,6 +90,8 @@ pub trait Cutter: Send {
     fn take(&mut self) -> Option<(Batch, Vec<BadRecord>)>;
     /// Whether `take` would answer something.
     fn has_any(&self) -> bool;
+    /// Line of a record of the batch taken last.
+    fn line_of(&self, row: usize) -> u64;
     /// After the last whole record.
     fn mark(&self) -> Mark;
     /// Goes on at a mark, with the bytes from there. The batch is empty.
@@ -137,6 +139,15 @@ impl OriginRun {
             self.each.push(offset);
         }
         self.len += 1;
+    }
+
+    /// What was pushed as number i.
+    pub fn get(&self, i: usize) -> Option<u64> {
+        match self.each.get(i) {
+            Some(offset) => Some(*offset),
+            None if self.each.is_empty() && (i as u64) < self.len => Some(self.first + i as u64),
+            None => None,
+        }
     }
 
     /// The origins, and a fresh start.

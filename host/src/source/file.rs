@@ -1,14 +1,17 @@
 //! Files of a glob, in the order of their paths.
 //!
 //! Each file is a partition; its number is its place in the order of discovery (after a restore: the
-//! one it had before). Hidden files are not seen, so writers can prepare files under hidden names.
+//! one it had before). With `partitions`, blocks of the files are dealt instead. Hidden files are not seen, so writers can prepare files under hidden names.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::plan::{FormatSpec, SourceConnector, SourcePlan};
 use crate::record::NodeIndex;
 
+use super::block_reader::BlockReader;
+use super::blocks::{BLOCK_BYTES, Blocks};
 use super::cut::{Cutter, OriginUnit, Place};
 use super::file_reader::{self, FileReader};
 use super::{PartitionReader, Position, Source, SourceError};
@@ -44,7 +47,7 @@ pub fn cutter(format: &FormatSpec, place: Place, unit: OriginUnit) -> Box<dyn Cu
     match format {
         FormatSpec::Lines => Box::new(super::lines::LineCutter::new(place, unit, false)),
         FormatSpec::Json => Box::new(super::lines::LineCutter::new(place, unit, true)),
-        FormatSpec::Csv(_) => unreachable!("refused by `check` until cells are cut"),
+        FormatSpec::Csv(spec) => Box::new(super::rows::CsvCutter::new(spec, place, unit)),
         FormatSpec::Bytes => Box::new(super::whole::WholeCutter::new(place)),
     }
 }
@@ -56,6 +59,9 @@ pub struct FileSource {
     format: FormatSpec,
     pattern: String,
     watch_ms: Option<u64>,
+    partitions: Option<usize>,
+    block_bytes: u64,
+    notes: Vec<String>,
     numbers: HashMap<PathBuf, u32>,
     next_number: u32,
     /// Files that were partitions before a restart and must be found again.
@@ -70,7 +76,9 @@ impl FileSource {
     /// If the plan's connector is not `File`.
     pub fn new(plan: &SourcePlan, index: NodeIndex) -> FileSource {
         let SourceConnector::File {
-            pattern, watch_ms, ..
+            pattern,
+            watch_ms,
+            partitions,
         } = &plan.connector
         else {
             panic!("asked for files with another connector")
@@ -81,11 +89,50 @@ impl FileSource {
             format: plan.format.clone(),
             pattern: pattern.clone(),
             watch_ms: watch_ms.map(|ms| ms.max(1) as u64),
+            partitions: *partitions,
+            block_bytes: BLOCK_BYTES,
+            notes: Vec::new(),
             numbers: HashMap::new(),
             next_number: 0,
             expected: Vec::new(),
             looked: false,
         }
+    }
+
+    /// Another size of blocks, for tests.
+    pub fn with_block_bytes(mut self, bytes: u64) -> FileSource {
+        self.block_bytes = bytes.max(1);
+        self
+    }
+
+    /// The partitions of files that are cut into blocks.
+    fn split(&mut self, partitions: usize) -> Result<Vec<Box<dyn PartitionReader>>, SourceError> {
+        self.looked = true;
+        let paths = find(&self.pattern).map_err(|e| self.error(e))?;
+        if paths.is_empty() {
+            return Err(self.error(format!("no file matches {}", self.pattern)));
+        }
+        let blocks = Blocks::of(
+            paths,
+            &self.format,
+            partitions.max(1) as u64,
+            self.block_bytes,
+        )
+        .map_err(|e| self.error(format!("cannot look at the files of {}: {e}", self.pattern)))?;
+        self.notes = blocks.notes();
+        let blocks = Arc::new(blocks);
+        let reader = |p| -> Box<dyn PartitionReader> {
+            let blocks = blocks.clone();
+            Box::new(BlockReader::new(
+                &self.name,
+                self.index,
+                p,
+                &self.pattern,
+                &self.format,
+                blocks,
+            ))
+        };
+        Ok((0..partitions.max(1) as u32).map(reader).collect())
     }
 
     fn error(&self, message: String) -> SourceError {
@@ -108,6 +155,9 @@ impl Source for FileSource {
     fn discover(&mut self) -> Result<Vec<Box<dyn PartitionReader>>, SourceError> {
         if self.looked && self.watch_ms.is_none() {
             return Ok(Vec::new());
+        }
+        if let Some(partitions) = self.partitions {
+            return self.split(partitions);
         }
         let mut readers = Vec::new();
         // Files that a checkpoint names are partitions even when they are gone: their reader says so.
@@ -136,7 +186,14 @@ impl Source for FileSource {
         self.watch_ms
     }
 
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
+    }
+
     fn restore(&mut self, known: &[(u32, Position)]) -> Result<(), SourceError> {
+        if self.partitions.is_some() {
+            return Ok(());
+        }
         for (number, position) in known {
             let path = file_reader::path_of(position).ok_or_else(|| {
                 self.error(format!(

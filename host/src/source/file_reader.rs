@@ -182,7 +182,8 @@ pub fn learn_head(cutter: &mut dyn Cutter, stream: &mut dyn Read) -> io::Result<
     }
 }
 
-fn fill(
+/// Reads more of a file into a buffer; damaged compressed data is told apart from a failing medium.
+pub fn fill(
     buffer: &mut InputBuffer,
     stream: &mut dyn Read,
     compression: Compression,

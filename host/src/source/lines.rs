@@ -27,6 +27,10 @@ pub struct LineCutter {
     values: Vec<u8>,
     offsets: Vec<i32>,
     origins: OriginRun,
+    /// Lines of the records, where origins count something else.
+    lines: OriginRun,
+    /// Those of the batch taken last.
+    lines_taken: OriginRun,
     bad: Vec<BadRecord>,
     /// A line beyond the limit, whose end was not seen yet.
     long: Option<LongLine>,
@@ -51,6 +55,8 @@ impl LineCutter {
             values: Vec::new(),
             offsets: vec![0],
             origins: OriginRun::default(),
+            lines: OriginRun::default(),
+            lines_taken: OriginRun::default(),
             bad: Vec::new(),
             long: None,
             values_capacity: 0,
@@ -97,6 +103,7 @@ impl LineCutter {
             self.values.extend_from_slice(line);
             self.offsets.push(self.values.len() as i32); // at most limits.bytes or one record: below 2^31
             self.origins.push(self.origin());
+            self.lines.push(self.mark.line);
             self.mark.record += 1;
         }
         self.mark.offset += bytes;
@@ -196,11 +203,16 @@ impl Cutter for LineCutter {
         );
         let mut batch = Batch::of(len, Value::new(Form::Bytes(array)));
         batch.origins = self.origins.take(&self.place);
+        self.lines_taken = std::mem::take(&mut self.lines);
         Some((batch, std::mem::take(&mut self.bad)))
     }
 
     fn has_any(&self) -> bool {
         self.offsets.len() > 1 || !self.bad.is_empty()
+    }
+
+    fn line_of(&self, row: usize) -> u64 {
+        self.lines_taken.get(row).unwrap_or(self.mark.line)
     }
 
     fn mark(&self) -> Mark {

@@ -4,6 +4,8 @@
 //! the task that owns it. Readers never block for long: a thread of their own does, where the medium has no
 //! other way (stdin).
 
+pub mod block_reader;
+pub mod blocks;
 pub mod cut;
 pub mod file;
 pub mod file_reader;
@@ -12,17 +14,20 @@ pub mod identity;
 pub mod lines;
 pub mod memory;
 pub mod pump;
+pub mod rows;
 pub mod stdin;
 pub mod stream;
+pub mod table;
 pub mod template;
 pub mod whole;
 
 pub use memory::MemorySource;
+pub use table::read_all;
 pub use template::GeneratorTemplate;
 
 use crate::config::plan::{BatchLimits, SourceConnector, SourcePlan};
 use crate::plugin::Rejected;
-use crate::record::{Batch, NodeIndex};
+use crate::record::{Batch, NodeIndex, Origin};
 use crate::time::Clock;
 
 /// What a reader answered.
@@ -59,6 +64,11 @@ pub trait PartitionReader: Send {
     fn name(&self) -> &str;
     /// The next records.
     fn read(&mut self, limits: &BatchLimits) -> Result<Read, SourceError>;
+    /// Where a record of the batch read last stands, for people: file and line, where there are such.
+    fn locate(&mut self, row: usize, origin: Origin) -> String {
+        let _ = row;
+        format!("{}:{}", self.name(), origin.offset)
+    }
     /// Position after the last record that was read.
     fn position(&self) -> Position;
     /// Goes on from a position of this or an earlier process.
@@ -119,9 +129,6 @@ pub fn open(
 
 /// What can be said about a source without reading from it: globs, templates, settings that exclude each other.
 pub fn check(plan: &SourcePlan) -> Result<(), String> {
-    if matches!(plan.format, crate::config::plan::FormatSpec::Csv(_)) {
-        return Err("format \"csv\" cannot be read yet".to_string());
-    }
     match &plan.connector {
         SourceConnector::File {
             pattern,
@@ -146,3 +153,6 @@ pub fn check(plan: &SourcePlan) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod split_tests;

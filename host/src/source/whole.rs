@@ -83,6 +83,10 @@ impl Cutter for WholeCutter {
         self.value.is_some() || !self.bad.is_empty()
     }
 
+    fn line_of(&self, _row: usize) -> u64 {
+        1
+    }
+
     fn mark(&self) -> Mark {
         self.mark
     }

@@ -3,6 +3,5 @@
 mod bad_data;
 mod contract;
 mod files;
-mod mutations;
 mod pages;
 mod signals;

@@ -21,7 +21,12 @@ const JOB: &str = "bench/w2/job.toml";
 
 /// Runs reference and job, and compares answers and speed.
 pub fn run() -> Result<()> {
-    shell::build()?;
+    shell::run(&mut shell::cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "wasmill",
+    ]))?;
     plugins::build()?;
     let folder = shell::target().join("bench");
     fs::create_dir_all(&folder).context("make target/bench")?;
