@@ -36,7 +36,7 @@ pub fn wasmill() -> &'static Path {
         }
         let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
         let build = Command::new(cargo)
-            .args(["build", "--quiet", "--release", "--package", "wasmill"])
+            .args(["build", "--quiet", "--release", "--workspace", "--bins"])
             .current_dir(root())
             .status()
             .expect("cargo starts");

@@ -14,12 +14,7 @@ const OUT: &str = "examples/flights/out";
 /// Builds the host and the plugins, runs the example, and says where the results are.
 pub fn demo() -> Result<()> {
     println!("Building the host …");
-    shell::run(&mut shell::cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "wasmill",
-    ]))?;
+    shell::build()?;
     println!("Compiling the plugins to Wasm …");
     plugins::build()?;
     let out = shell::root().join(OUT);

@@ -26,6 +26,12 @@ pub fn wasmill() -> PathBuf {
     target().join("release/wasmill")
 }
 
+/// Builds the host. With all packages selected, since cargo then unites features as it does for the tests,
+/// and the big dependencies compile once instead of twice.
+pub fn build() -> Result<()> {
+    run(&mut cargo(&["build", "--release", "--workspace", "--bins"]))
+}
+
 /// A command that runs in the root.
 pub fn command(program: impl AsRef<std::ffi::OsStr>, args: &[&str]) -> Command {
     let mut command = Command::new(program);

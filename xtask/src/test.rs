@@ -170,12 +170,7 @@ fn docs() -> Result<Counts> {
 
 fn tests() -> Result<Counts> {
     // The outside tests drive the binary that people run, so it is built first, not by the tests.
-    shell::run(&mut shell::cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "wasmill",
-    ]))?;
+    shell::build()?;
     counted(&[
         "test",
         "--release",

@@ -1,2 +1,59 @@
-//! (in work)
-pub fn main() -> std::process::ExitCode { std::process::ExitCode::SUCCESS }
+//! The command line: arguments become calls of the library, what comes back becomes text, JSON and an
+//! exit code. No rule of the engine lives here.
+//!
+//! Standard output has only what was asked for (records of console sinks, a plan, a description);
+//! progress, summaries, warnings and errors go to standard error.
+
+mod args;
+mod check;
+mod engine;
+mod inspect;
+mod plan_json;
+mod plan_text;
+mod progress;
+mod run;
+mod style;
+mod summary;
+mod test;
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Arguments, Command, PluginCommand};
+
+/// How a command ended, as exit codes tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All went well.
+    Fine,
+    /// The job failed, or a test found a difference.
+    Failed,
+    /// The job file, a plugin or the arguments are wrong: nothing was started.
+    Refused,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        match exit {
+            Exit::Fine => ExitCode::SUCCESS,
+            Exit::Failed => ExitCode::from(1),
+            Exit::Refused => ExitCode::from(2),
+        }
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    // `parse` prints help and mistakes, and exits with 0 or 2.
+    let arguments = Arguments::parse();
+    let exit = match arguments.command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Check(arguments) => check::run(arguments),
+        Command::Test(arguments) => test::run(arguments),
+        Command::Plugin(PluginCommand::Inspect(arguments)) => inspect::run(arguments),
+    };
+    exit.into()
+}

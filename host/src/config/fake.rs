@@ -16,18 +16,28 @@ const FILTER: &str = r##"{"type":"object","additionalProperties":false,"required
 
 type Row = (&'static str, FunctionKind, &'static str);
 
-const STD: [Row; 7] = [
+const STD: [Row; 17] = [
     (
         "count",
         FunctionKind::Aggregate,
         r#"{"type":"object","additionalProperties":false}"#,
     ),
     ("sum", FunctionKind::Aggregate, ""),
+    ("min", FunctionKind::Aggregate, ""),
+    ("max", FunctionKind::Aggregate, ""),
+    ("mean", FunctionKind::Aggregate, ""),
+    ("stats", FunctionKind::Aggregate, ""),
+    ("last", FunctionKind::Aggregate, ""),
+    ("collect", FunctionKind::Aggregate, ""),
+    ("distinct", FunctionKind::Aggregate, ""),
     ("top", FunctionKind::Aggregate, WITH_N),
     ("first", FunctionKind::Aggregate, ""),
     ("split-words", FunctionKind::Transform, ""),
+    ("select", FunctionKind::Transform, ""),
+    ("parse-int", FunctionKind::Transform, ""),
     ("filter", FunctionKind::Filter, FILTER),
     ("pair", FunctionKind::Join, ""),
+    ("merge", FunctionKind::Join, ""),
 ];
 
 const OWN: [Row; 6] = [

@@ -6,22 +6,26 @@
 //! This module reads the job file and the schemas of plugins; it starts nothing.
 
 mod check;
+mod delivery;
 mod document;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 mod host;
 pub mod plan;
 mod problem;
 mod reader;
 mod schema;
 mod spec;
+mod stages;
 #[cfg(test)]
 mod tests;
 mod values;
 
 pub use check::{CheckOptions, Mode, check_file, check_text};
+pub use delivery::{Delivery, delivery};
 pub use host::{FunctionInfo, LoadedPlugin, PluginHost, PluginRequest};
 pub use plan::Plan;
 pub use problem::{Position, Problem, Problems, Span, Texts};
 pub use spec::PluginSettings;
+pub use stages::{Stage, is_keyed, stages};
 pub use values::{duration_ms, show_duration, show_size, size_bytes};

@@ -3,5 +3,6 @@
 mod bad_data;
 mod contract;
 mod files;
+mod mutations;
 mod pages;
 mod signals;

@@ -22,15 +22,90 @@ enum Bounds {
     Window(i64),
 }
 
-struct Join {
+pub struct Join {
     kind: &'static str,
     bounds: Bounds,
     lateness: i64,
     sides: [Vec<Kept>; 2],
-    rows: Vec<Row>,
+    pub rows: Vec<Row>,
 }
 
 impl Join {
+    /// A random interval join, and how a job writes it.
+    pub fn random_interval(random: &mut Random) -> (Join, String) {
+        let kind = random.of(&["inner", "left", "right", "full", "semi", "anti"]);
+        let (from, to) = random.of(&[
+            (-2_000, 2_000),
+            (0, 3_000),
+            (-3_000, 0),
+            (-1_000, 4_000),
+            (1_000, 3_000),
+            (-3_000, -1_000),
+        ]);
+        let lateness = random.of(&[0, 0, 1_500]);
+        let exclusive = random.of(&["", "", "from", "to", "both"]);
+        let within = match exclusive {
+            "" => format!("within = {{ from = \"{from}ms\", to = \"{to}ms\" }}"),
+            which => format!(
+                "within = {{ from = \"{from}ms\", to = \"{to}ms\", exclusive = \"{which}\" }}"
+            ),
+        };
+        let from = if matches!(exclusive, "from" | "both") {
+            from + 1
+        } else {
+            from
+        };
+        let to = if matches!(exclusive, "to" | "both") {
+            to - 1
+        } else {
+            to
+        };
+        Join::new(kind, Bounds::Interval(from, to), lateness, &within)
+    }
+
+    /// A random join of tumbling windows, and how a job writes it.
+    pub fn random_windowed(random: &mut Random) -> (Join, String) {
+        let kind = random.of(&["inner", "left", "right", "full", "semi", "anti"]);
+        let (size, lateness) = (
+            random.of(&[1_000, 3_000, 10_000]),
+            random.of(&[0, 0, 1_500]),
+        );
+        Join::new(
+            kind,
+            Bounds::Window(size),
+            lateness,
+            &format!("window = {{ tumbling = \"{size}ms\" }}"),
+        )
+    }
+
+    fn new(kind: &'static str, bounds: Bounds, lateness: i64, written: &str) -> (Join, String) {
+        let step = format!(
+            "[step.j]\nfrom = [\"l\", \"r\"]\njoin = \"{kind}\"\n{written}\nallowed-lateness = \"{lateness}ms\"\n"
+        );
+        (
+            Join {
+                kind,
+                bounds,
+                lateness,
+                sides: [Vec::new(), Vec::new()],
+                rows: Vec::new(),
+            },
+            step,
+        )
+    }
+
+    /// The greatest age of a row that comes out: so much less is the watermark behind it.
+    pub fn age(&self) -> i64 {
+        let age = match (self.bounds, self.kind) {
+            (Bounds::Window(size), _) => size - 1,
+            (Bounds::Interval(_, to), "left" | "semi" | "anti") => to,
+            (Bounds::Interval(from, _), "right") => -from,
+            (Bounds::Interval(from, to), "full") => to.max(-from),
+            _ => 0,
+        };
+        age.max(0) + self.lateness
+    }
+
     fn row(&mut self, line: usize, sink: &'static str, key: &str, ts: i64, value: String) {
         self.rows.push(Row {
             line,
@@ -136,73 +211,38 @@ impl Model for Join {
     }
 }
 
-fn scenario(random: &mut Random, bounds: Bounds, written: &str) -> Scenario {
-    let shape = Shape {
-        sources: &["l", "r"],
-        partitions: 2,
-        keyless: false,
-        clock: false,
-        disorder: 6_000,
-    };
-    let kind = random.of(&["inner", "left", "right", "full", "semi", "anti"]);
-    let (disorder, lateness) = (random.of(&[0, 2_000, 10_000]), random.of(&[0, 0, 1_500]));
-    let lines = script::make(random, &shape);
-    let mut model = Join {
-        kind,
-        bounds,
-        lateness,
-        sides: [Vec::new(), Vec::new()],
-        rows: Vec::new(),
-    };
+/// Two sources, partitions of each.
+pub const SHAPE: Shape = Shape {
+    sources: &["l", "r"],
+    partitions: 2,
+    keyless: false,
+    clock: false,
+    disorder: 6_000,
+};
+
+fn scenario(random: &mut Random, (mut model, step): (Join, String)) -> Scenario {
+    let disorder = random.of(&[0, 2_000, 10_000]);
+    let lines = script::make(random, &SHAPE);
     walk(&lines, disorder, &mut model);
     let job = format!(
-        "name = \"model\"\n{}[step.j]\nfrom = [\"l\", \"r\"]\njoin = \"{kind}\"\n{written}\nallowed-lateness = \"{lateness}ms\"\n\
-         [sink.out]\nfrom = \"j\"\ntype = \"console\"\nformat = \"json\"\n",
-        script::sources(&shape, disorder)
+        "name = \"model\"\n{}{step}[sink.out]\nfrom = \"j\"\ntype = \"console\"\nformat = \"json\"\n",
+        script::sources(&SHAPE, disorder)
     );
     Scenario {
         job,
-        script: script::text(&lines, &shape),
+        script: script::text(&lines, &SHAPE),
         expected: model.rows,
     }
 }
 
 /// A random interval join.
 pub fn intervals(random: &mut Random) -> Scenario {
-    let (from, to) = random.of(&[
-        (-2_000, 2_000),
-        (0, 3_000),
-        (-3_000, 0),
-        (-1_000, 4_000),
-        (1_000, 3_000),
-        (-3_000, -1_000),
-    ]);
-    let exclusive = random.of(&["", "", "from", "to", "both"]);
-    let written = match exclusive {
-        "" => format!("within = {{ from = \"{from}ms\", to = \"{to}ms\" }}"),
-        which => {
-            format!("within = {{ from = \"{from}ms\", to = \"{to}ms\", exclusive = \"{which}\" }}")
-        }
-    };
-    let from = if matches!(exclusive, "from" | "both") {
-        from + 1
-    } else {
-        from
-    };
-    let to = if matches!(exclusive, "to" | "both") {
-        to - 1
-    } else {
-        to
-    };
-    scenario(random, Bounds::Interval(from, to), &written)
+    let join = Join::random_interval(random);
+    scenario(random, join)
 }
 
 /// A random join of tumbling windows.
 pub fn windowed(random: &mut Random) -> Scenario {
-    let size = random.of(&[1_000, 3_000, 10_000]);
-    scenario(
-        random,
-        Bounds::Window(size),
-        &format!("window = {{ tumbling = \"{size}ms\" }}"),
-    )
+    let join = Join::random_windowed(random);
+    scenario(random, join)
 }

@@ -4,6 +4,7 @@
 //! `MODEL_CASES=n` runs n of each kind instead of a few, `MODEL_SEED=n` starts at another seed; a failure
 //! prints its seed, the job and the script.
 
+mod chains;
 mod dedup;
 mod joins;
 mod progress;
@@ -101,4 +102,14 @@ fn interval_joins() -> Result<()> {
 #[test]
 fn windowed_joins() -> Result<()> {
     agrees(40, joins::windowed)
+}
+
+#[test]
+fn windows_behind_windows() -> Result<()> {
+    agrees(30, chains::windows)
+}
+
+#[test]
+fn windows_behind_joins() -> Result<()> {
+    agrees(40, chains::join)
 }

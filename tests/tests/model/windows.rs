@@ -42,8 +42,10 @@ struct Group {
     late: bool,
 }
 
-struct Windows {
+pub struct Windows {
     kind: Kind,
+    /// Where late records go.
+    late: &'static str,
     aggregate: &'static str,
     update: bool,
     trigger: Trigger,
@@ -53,7 +55,7 @@ struct Windows {
     groups: Vec<Group>,
     /// Watermark and processing time of the boundary before.
     before: (i64, i64),
-    rows: Vec<Row>,
+    pub rows: Vec<Row>,
 }
 
 /// The result over these values, as JSON.
@@ -73,6 +75,36 @@ fn result(aggregate: &str, values: &[i64]) -> String {
 }
 
 impl Windows {
+    /// Tumbling windows of event time that fire when they close.
+    pub fn tumbling(size: i64, aggregate: &'static str, late: &'static str) -> Windows {
+        Windows {
+            kind: Kind::Aligned(size, size, 0),
+            late,
+            aggregate,
+            update: false,
+            trigger: Trigger::default(),
+            discarding: false,
+            lateness: 0,
+            processing: false,
+            groups: Vec::new(),
+            before: (0, 0),
+            rows: Vec::new(),
+        }
+    }
+
+    /// They fire again for records so late.
+    pub fn with_lateness(self, lateness: i64) -> Windows {
+        Windows { lateness, ..self }
+    }
+
+    /// Changed groups come out at each boundary.
+    pub fn updating(self) -> Windows {
+        Windows {
+            update: true,
+            ..self
+        }
+    }
+
     /// The clock that closes windows, as a watermark.
     fn clock(&self, w: i64, now: i64) -> i64 {
         if self.processing && w != END {
@@ -178,7 +210,7 @@ impl Model for Windows {
             let (key, value) = (record.key.map(str::to_owned), record.value.to_string());
             self.rows.push(Row {
                 line,
-                sink: "w.late",
+                sink: self.late,
                 ts: record.ts,
                 key,
                 value,
@@ -300,15 +332,12 @@ fn scenario(random: &mut Random, kind: Kind, written: &str, clock: bool) -> Scen
     let lines = script::make(random, &shape);
     let mut model = Windows {
         kind,
-        aggregate,
         update,
         trigger,
         discarding,
         lateness,
         processing,
-        groups: Vec::new(),
-        before: (0, 0),
-        rows: Vec::new(),
+        ..Windows::tumbling(1, aggregate, "w.late")
     };
     walk(&lines, disorder, &mut model);
     Scenario {

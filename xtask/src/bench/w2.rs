@@ -21,12 +21,7 @@ const JOB: &str = "bench/w2/job.toml";
 
 /// Runs reference and job, and compares answers and speed.
 pub fn run() -> Result<()> {
-    shell::run(&mut shell::cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "wasmill",
-    ]))?;
+    shell::build()?;
     plugins::build()?;
     let folder = shell::target().join("bench");
     fs::create_dir_all(&folder).context("make target/bench")?;

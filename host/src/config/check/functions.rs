@@ -47,13 +47,12 @@ impl<H: PluginHost> Checker<'_, H> {
             }
         };
         if let (Some(wanted), Some(span)) = (&request.settings.sha256, request.settings.sha256_span)
+            && *wanted != loaded.sha256
         {
-            if *wanted != loaded.sha256 {
-                let message = format!("plugin {name:?} is another file than this \"sha256\" says");
-                self.problems
-                    .error(span, message)
-                    .help(format!("the file has {}", loaded.sha256));
-            }
+            let message = format!("plugin {name:?} is another file than this \"sha256\" says");
+            self.problems
+                .error(span, message)
+                .help(format!("the file has {}", loaded.sha256));
         }
         let LoadedPlugin {
             plugin,

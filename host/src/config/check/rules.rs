@@ -52,13 +52,13 @@ impl<H: PluginHost> Checker<'_, H> {
             let mut stdin = None;
             for source in &spec.sources {
                 self.check_files(source);
-                if let Some(SourceConnector::Stdin) = source.connector {
-                    if let Some(first) = stdin.replace(&source.name.value) {
-                        self.problems.error(
-                            source.name.span,
-                            format!("standard input is already read by {first:?}"),
-                        );
-                    }
+                if let Some(SourceConnector::Stdin) = source.connector
+                    && let Some(first) = stdin.replace(&source.name.value)
+                {
+                    self.problems.error(
+                        source.name.span,
+                        format!("standard input is already read by {first:?}"),
+                    );
                 }
             }
         }

@@ -40,14 +40,14 @@ pub fn function(
         );
         return None;
     };
-    if let Some(entry) = &config {
-        if !matches!(entry.node.value, Value::Table(_)) {
-            problems.error(
-                entry.node.span,
-                format!("\"config\" is {}; it is a table", entry.node.value.kind()),
-            );
-            return None;
-        }
+    if let Some(entry) = &config
+        && !matches!(entry.node.value, Value::Table(_))
+    {
+        problems.error(
+            entry.node.span,
+            format!("\"config\" is {}; it is a table", entry.node.value.kind()),
+        );
+        return None;
     }
     Some(FunctionRef {
         plugin,

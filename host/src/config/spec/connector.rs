@@ -179,30 +179,13 @@ fn generator(reader: &mut Reader<'_>, problems: &mut Problems) -> TypedSource {
     let partitions = reader
         .integer("partitions", 1..=PARTITIONS_MAX, problems)
         .unwrap_or(1) as usize;
-    // A template is JSON with placeholders in its strings; TOML tables say the same with fewer quotes.
-    let template = match reader.any("template") {
-        None => None,
-        Some(Node {
-            value: Value::String(text),
-            ..
-        }) => Some(text.clone()),
-        Some(
-            node @ Node {
-                value: Value::Table(_),
-                ..
-            },
-        ) => Some(node.to_json().to_string()),
-        Some(node) => {
-            problems.error(
-                node.span,
-                format!(
-                    "\"template\" is {}; write JSON text or a table",
-                    node.value.kind()
-                ),
-            );
-            None
-        }
-    };
+    let template = reader.string("template", problems);
+    if let Some(text) = &template
+        && let Err(message) = crate::source::GeneratorTemplate::parse(&text.value)
+    {
+        problems.error(text.span, message);
+    }
+    let template = template.map(|t| t.value);
     let spec = GeneratorSpec {
         records,
         rate,

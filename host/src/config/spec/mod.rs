@@ -194,10 +194,10 @@ fn checkpoint(top: &mut Reader<'_>, problems: &mut Problems) -> Option<Checkpoin
     let keep = reader.integer("keep", 1..=10_000, problems).unwrap_or(3);
     let max_age = reader.entry("max-age").map(|e| e.key_span);
     let max_age_ms = reader.duration("max-age", 1_000..=365 * DAY, problems);
-    if let (Some(span), Some(age)) = (max_age, max_age_ms) {
-        if age <= every_ms {
-            problems.error(span, "\"max-age\" must be longer than \"every\": the job would stop before its next checkpoint");
-        }
+    if let (Some(span), Some(age)) = (max_age, max_age_ms)
+        && age <= every_ms
+    {
+        problems.error(span, "\"max-age\" must be longer than \"every\": the job would stop before its next checkpoint");
     }
     reader.finish(problems);
     let path = path?;

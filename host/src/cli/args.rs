@@ -1,0 +1,155 @@
+//! What can be typed. Help texts are documentation: docs/job-file.md shows the same commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{CheckOptions, Mode};
+
+/// Stream processing with WebAssembly plugins.
+#[derive(Debug, Parser)]
+#[command(name = "wasmill", version, arg_required_else_help = true)]
+#[command(after_help = "\
+Exit codes: 0 fine, 1 the job failed, 2 bad job file, plugin or arguments.
+
+Examples:
+  wasmill check job.toml                   all mistakes at once, or the plan
+  wasmill run job.toml                     run it
+  wasmill test job.toml script.jsonl       drive it by hand, time included
+  wasmill plugin inspect my-plugin.wasm    what a plugin has and needs")]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a job until its input ends, or until SIGINT or SIGTERM
+    Run(RunArguments),
+    /// Find all mistakes in a job file, or show its plan; starts nothing
+    Check(CheckArguments),
+    /// Run a job by a script: records, watermarks and time by hand
+    Test(TestArguments),
+    /// Look at plugins
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+}
+
+/// What every command that reads a job file takes.
+#[derive(Clone, Debug, Args)]
+pub struct JobArguments {
+    /// The job file
+    #[arg(value_name = "JOB.toml")]
+    pub job: PathBuf,
+    /// Change a setting of the job file, e.g. source.lines.path=b.txt (may be repeated)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Partitions of keyed steps, and readers; wins over the job file
+    #[arg(long, value_name = "N", value_parser = parallelism)]
+    pub parallelism: Option<usize>,
+}
+
+impl JobArguments {
+    /// As `config` takes them.
+    pub fn options(&self, mode: Mode) -> CheckOptions {
+        CheckOptions {
+            overrides: self.overrides.clone(),
+            parallelism: self.parallelism,
+            mode,
+        }
+    }
+}
+
+fn parallelism(text: &str) -> Result<usize, String> {
+    let most = usize::from(crate::step::KEY_GROUPS);
+    match text.parse() {
+        Ok(n) if (1..=most).contains(&n) => Ok(n),
+        _ => Err(format!("allowed: 1 to {most}")),
+    }
+}
+
+/// `wasmill run`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Results of console sinks go to standard output, progress and a summary to standard error.
+
+Examples:
+  wasmill run job.toml
+  wasmill run job.toml --set source.lines.path=other.txt --parallelism 1
+  wasmill run job.toml --restore none      forget the checkpoints, start anew
+  wasmill run job.toml --quiet > results.jsonl")]
+pub struct RunArguments {
+    /// The job.
+    #[command(flatten)]
+    pub job: JobArguments,
+    /// What to go on from: latest, none, or the path of a checkpoint's manifest
+    #[arg(long, value_name = "WHAT", default_value = "latest")]
+    pub restore: String,
+    /// Progress and summary as JSON lines on standard error
+    #[arg(long)]
+    pub json: bool,
+    /// No progress, no summary; only what goes wrong
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// A new plugin instance for every call: slow; results must not change
+    #[arg(long, hide_short_help = true)]
+    pub paranoid: bool,
+}
+
+/// `wasmill check`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Example:
+  wasmill check job.toml --json            for editors and scripts")]
+pub struct CheckArguments {
+    /// The job.
+    #[command(flatten)]
+    pub job: JobArguments,
+    /// Plan, errors and warnings as JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `wasmill test`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+The script has one JSON object a line: records, watermarks, time. Each result is printed with the line
+after which it came out. Two runs print the same, at any parallelism.
+
+Examples:
+  wasmill test job.toml script.jsonl > expected.jsonl
+  wasmill test job.toml script.jsonl --expect expected.jsonl")]
+pub struct TestArguments {
+    /// The job.
+    #[command(flatten)]
+    pub job: JobArguments,
+    /// The script
+    #[arg(value_name = "SCRIPT.jsonl")]
+    pub script: PathBuf,
+    /// Compare with these lines: print a diff and exit with 1 where they differ
+    #[arg(long, value_name = "EXPECTED.jsonl")]
+    pub expect: Option<PathBuf>,
+    /// A new plugin instance for every call: slow; results must not change
+    #[arg(long, hide_short_help = true)]
+    pub paranoid: bool,
+}
+
+/// `wasmill plugin …`.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Show a plugin's functions, what they read and write, and what a job would refuse
+    Inspect(InspectArguments),
+}
+
+/// `wasmill plugin inspect`.
+#[derive(Clone, Debug, Args)]
+pub struct InspectArguments {
+    /// The plugin: a component, or a core module
+    #[arg(value_name = "PLUGIN.wasm")]
+    pub plugin: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,120 @@
+//! Progress of a running job on standard error: one line that a terminal redraws, or JSON lines.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::style::{elapsed, grouped, moment, rate};
+use crate::job::report::Progress;
+
+/// How progress is shown.
+pub enum Shown {
+    /// Not at all: `--quiet`, or standard error is no terminal.
+    Nothing,
+    /// Redrawn in place.
+    Line(ProgressBar),
+    /// One JSON object a line.
+    Json,
+}
+
+impl Shown {
+    /// As the arguments and the terminal have it.
+    pub fn new(json: bool, quiet: bool) -> Shown {
+        if quiet {
+            return Shown::Nothing;
+        }
+        if json {
+            return Shown::Json;
+        }
+        if !std::io::stderr().is_terminal() {
+            return Shown::Nothing;
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
+        bar.set_style(
+            ProgressStyle::with_template("{spinner} {wide_msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
+        Shown::Line(bar)
+    }
+
+    /// How often it is worth asking the job.
+    pub fn interval(&self) -> Duration {
+        match self {
+            Shown::Line(_) => Duration::from_millis(250),
+            Shown::Json | Shown::Nothing => Duration::from_secs(1),
+        }
+    }
+
+    /// Shows one moment.
+    pub fn update(&self, progress: &Progress) {
+        match self {
+            Shown::Nothing => {}
+            Shown::Line(bar) => {
+                bar.set_message(line(progress));
+                bar.tick();
+            }
+            Shown::Json => eprintln!("{}", serde_json::json!({ "progress": progress })),
+        }
+    }
+
+    /// Takes the line away.
+    pub fn finish(&self) {
+        if let Shown::Line(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// One line of text.
+pub fn line(progress: &Progress) -> String {
+    let mut out = format!(
+        "{}  {} in ({}/s)  {} out",
+        elapsed(progress.elapsed_ms),
+        grouped(progress.records_in),
+        rate(progress.records_per_s),
+        grouped(progress.records_out)
+    );
+    // The slowest step is what results wait for.
+    if let Some(watermark) = progress.steps.iter().filter_map(|s| s.watermark).min() {
+        out.push_str(&format!("  watermark {}", moment(watermark)));
+    }
+    if let Some(lag) = progress.lag_ms.filter(|lag| *lag > 0) {
+        out.push_str(&format!("  lag {}", elapsed(lag.unsigned_abs())));
+    }
+    for (count, word) in [(progress.errors, "errors"), (progress.late, "late")] {
+        if count > 0 {
+            out.push_str(&format!("  {} {word}", grouped(count)));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::report::StepTime;
+
+    #[test]
+    fn the_line_tells_rate_watermark_lag_errors_and_late() {
+        let step = |step: &str, watermark| StepTime {
+            step: step.into(),
+            watermark,
+        };
+        let progress = Progress {
+            elapsed_ms: 61_000,
+            records_in: 1_234_567,
+            records_out: 10,
+            records_per_s: 2_500_000.0,
+            errors: 3,
+            late: 2,
+            lag_ms: Some(1_500),
+            steps: vec![step("a", Some(0)), step("b", Some(60_000)), step("c", None)],
+            ..Progress::default()
+        };
+        assert_eq!(
+            line(&progress),
+            "1m1s  1,234,567 in (2.50 M/s)  10 out  watermark 1970-01-01 00:00:00  lag 1.5s  3 errors  2 late"
+        );
+    }
+}
