@@ -4,13 +4,16 @@
 //! deep as serde_json goes). The last of several members of one name wins.
 
 pub(crate) mod document;
+mod scan;
+mod shape;
 
-use arrow_array::BinaryArray;
+use arrow_array::{Array, BinaryArray};
 
 pub(crate) use document::Document;
 
 use super::found::Found;
 use super::pointer::Tree;
+use scan::Scanner;
 
 /// How many levels of arrays and objects a document may have: as many as serde_json reads.
 pub(crate) const DEPTH_MAX: usize = 127;
@@ -29,18 +32,44 @@ pub(crate) trait Visit {
 
 /// Visits all documents, in order of rows; a null is a document in which nothing is.
 pub(crate) fn visit(values: &BinaryArray, tree: &Tree, visitor: &mut impl Visit) {
-    use arrow_array::Array;
+    let offsets = values.value_offsets();
+    // A slice shares its buffer with others: only its own part is looked at.
+    let base = offsets[0] as usize;
+    let data = &values.value_data()[base..offsets[values.len()] as usize];
+    // One check for all. The text of one document is then text too, where it begins and ends with ASCII
+    // characters, as every document does that the scanner takes.
+    let mut scanner = simdutf8::basic::from_utf8(data)
+        .ok()
+        .map(|text| Scanner::new(tree, text));
     let mut found = vec![Found::Missing; tree.slots];
-    for row in 0..values.len() {
+    for (row, range) in offsets.windows(2).enumerate() {
         found.fill(Found::Missing);
+        let (start, end) = (range[0] as usize - base, range[1] as usize - base);
         if values.is_null(row) {
             visitor.found(row, &found);
-            continue;
+        } else if scanner
+            .as_mut()
+            .is_some_and(|scanner| scanner.scan(start, end, &mut found).is_ok())
+        {
+            visitor.found(row, &found);
+        } else {
+            visit_slowly(row, &data[start..end], tree, &mut found, visitor);
         }
-        match Document::of(values.value(row)).and_then(|document| document.find(tree, &mut found)) {
-            Ok(()) => visitor.found(row, &found),
-            Err(why) => visitor.malformed(row, &why),
-        }
+    }
+}
+
+#[cold]
+fn visit_slowly<'a>(
+    row: usize,
+    document: &'a [u8],
+    tree: &Tree,
+    found: &mut [Found<'a>],
+    visitor: &mut impl Visit,
+) {
+    found.fill(Found::Missing);
+    match Document::of(document).and_then(|document| document.find(tree, found)) {
+        Ok(()) => visitor.found(row, found),
+        Err(why) => visitor.malformed(row, &why),
     }
 }
 
@@ -48,3 +77,6 @@ pub(crate) fn visit(values: &BinaryArray, tree: &Tree, visitor: &mut impl Visit)
 pub(crate) fn is_document(bytes: &[u8]) -> bool {
     Document::of(bytes).is_ok()
 }
+
+#[cfg(test)]
+mod tests;
