@@ -171,6 +171,48 @@ pub struct Fault {
     pub log: Vec<String>,
 }
 
+/// A function that a plugin has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionInfo {
+    /// Name inside the plugin.
+    pub name: String,
+    /// What it is.
+    pub kind: FunctionKind,
+    /// One line for people.
+    pub doc: String,
+    /// JSON Schema of its config, or empty.
+    pub config_schema: String,
+}
+
+/// What a function cost so far, over all instances of one step's partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FunctionStats {
+    /// Calls into the guest.
+    pub calls: u64,
+    /// Records (groups, pairs, timers) that calls worked on with success.
+    pub records: u64,
+    /// Wall time inside calls.
+    pub guest_time: std::time::Duration,
+    /// Most linear memory that an instance had.
+    pub memory_bytes_peak: u64,
+    /// Calls that trapped, deadlines and limits included.
+    pub traps: u64,
+    /// Instances made.
+    pub instances: u64,
+}
+
+impl FunctionStats {
+    /// Of several partitions together.
+    pub fn add(&mut self, other: &FunctionStats) {
+        self.calls += other.calls;
+        self.records += other.records;
+        self.guest_time += other.guest_time;
+        self.memory_bytes_peak = self.memory_bytes_peak.max(other.memory_bytes_peak);
+        self.traps += other.traps;
+        self.instances += other.instances;
+    }
+}
+
 /// What a transform or filter made of a batch.
 #[derive(Debug)]
 pub struct Transformed {
@@ -185,6 +227,14 @@ pub trait Transform: Send {
     /// Runs the function over the batch. Fields that it reads are extracted into the batch if they
     /// are not there yet, so that further steps find them.
     fn process(&mut self, input: &mut Batch) -> Result<Transformed, Fault>;
+    /// What it cost so far.
+    fn stats(&self) -> FunctionStats {
+        FunctionStats::default()
+    }
+    /// Metrics that the function recorded.
+    fn metrics(&self) -> Vec<super::Metric> {
+        Vec::new()
+    }
 }
 
 /// Answer of `Aggregate::add`.
@@ -217,13 +267,32 @@ pub trait Aggregate: Send {
     /// The gap of each row in `rows` (plugin-chosen sessions), in milliseconds, in the order of `rows`.
     fn gaps(&mut self, batch: &Batch, rows: &[u32]) -> Result<(Vec<i64>, Vec<Rejected>), Fault>;
     /// Adds `rows[i]` to group `groups[i]`; group g's accumulator is `accs.get(g)`.
-    fn add(&mut self, batch: &Batch, rows: &[u32], groups: &[u32], accs: &Blobs) -> Result<Added, Fault>;
+    fn add(
+        &mut self,
+        batch: &Batch,
+        rows: &[u32],
+        groups: &[u32],
+        accs: &Blobs,
+    ) -> Result<Added, Fault>;
     /// Merges `right[i]` into `left[i]`, which came first.
     fn merge(&mut self, left: &Blobs, right: &Blobs) -> Result<Blobs, Fault>;
     /// Results of groups. `windows` as the contract says, also for count and global windows.
-    fn finish(&mut self, keys: &BinaryArray, windows: &Windows, accs: &Blobs) -> Result<Finished, Fault>;
+    fn finish(
+        &mut self,
+        keys: &BinaryArray,
+        windows: &Windows,
+        accs: &Blobs,
+    ) -> Result<Finished, Fault>;
     /// Brings accumulators of an older version up to date.
     fn migrate(&mut self, from_version: u32, accs: &Blobs) -> Result<Blobs, Fault>;
+    /// What it cost so far.
+    fn stats(&self) -> FunctionStats {
+        FunctionStats::default()
+    }
+    /// Metrics that the function recorded.
+    fn metrics(&self) -> Vec<super::Metric> {
+        Vec::new()
+    }
 }
 
 /// Answer of `Join::join`.
@@ -241,7 +310,21 @@ pub struct Joined {
 pub trait Join: Send {
     /// Works on pairs (left_rows[i], right_rows[i]), `NO_ROW` where a side has none. A row whose field is
     /// bad rejects the pairs it is in.
-    fn join(&mut self, left: &mut Batch, right: &mut Batch, left_rows: &[u32], right_rows: &[u32]) -> Result<Joined, Fault>;
+    fn join(
+        &mut self,
+        left: &mut Batch,
+        right: &mut Batch,
+        left_rows: &[u32],
+        right_rows: &[u32],
+    ) -> Result<Joined, Fault>;
+    /// What it cost so far.
+    fn stats(&self) -> FunctionStats {
+        FunctionStats::default()
+    }
+    /// Metrics that the function recorded.
+    fn metrics(&self) -> Vec<super::Metric> {
+        Vec::new()
+    }
 }
 
 /// Which clock.
@@ -308,4 +391,12 @@ pub trait Process: Send {
     ) -> Result<Processed, Fault>;
     /// Brings states of an older version up to date.
     fn migrate(&mut self, from_version: u32, states: &Blobs) -> Result<Blobs, Fault>;
+    /// What it cost so far.
+    fn stats(&self) -> FunctionStats {
+        FunctionStats::default()
+    }
+    /// Metrics that the function recorded.
+    fn metrics(&self) -> Vec<super::Metric> {
+        Vec::new()
+    }
 }

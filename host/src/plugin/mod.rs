@@ -1,21 +1,43 @@
-//! Plugins: `Engine` (process) → `Plugin` (component, compiled once) → `Instance` (a Store, one step
+//! Plugins: `Engine` (process) → `Plugin` (component, compiled once) → instances (a Store, one step
 //! of one partition); and functions, which is what the rest of the host sees of all that.
 //!
 //! Only this module knows wasmtime. It knows no window, no policy and no destination of records: it
 //! answers which rows failed and why, and the caller decides.
 
+mod abi;
+mod aggregate;
+mod cache;
+mod engine;
+mod failure;
+mod fields;
 pub mod function;
+mod host;
+mod inspect;
+mod instance;
+mod isolate;
+mod join;
+pub mod limits;
+mod load;
+mod make;
+mod metrics;
+mod process;
+mod shape;
+mod transform;
+mod wrap;
 
+pub use engine::{CacheDir, Engine, EngineError, EngineOptions};
 pub use function::{
-    Added, Aggregate, ColumnSet, Descriptor, Fault, FieldRead, Finished, FiredTimer, FunctionKind,
-    Join, Joined, OnBad, Process, Processed, Reads, RejectKind, Rejected, TimeDomain, TimerOp, Transform,
-    Transformed,
+    Added, Aggregate, ColumnSet, Descriptor, Fault, FieldRead, Finished, FiredTimer, FunctionInfo,
+    FunctionKind, FunctionStats, Join, Joined, OnBad, Process, Processed, Reads, RejectKind,
+    Rejected, TimeDomain, TimerOp, Transform, Transformed,
 };
+pub use host::{InstanceTag, LogLine, LogSink, YieldHook};
+pub use inspect::{FunctionInspection, ImportInspection, ImportStatus, Inspection};
+pub use instance::InstanceOptions;
+pub use limits::Limits;
+pub use load::{LoadError, LoadOptions, OpenError, Plugin};
+pub use metrics::{Metric, MetricKind};
+pub use shape::{CONTRACT_VERSION, FileKind};
 
-/// A compiled component.
-#[derive(Debug)]
-pub struct Plugin;
-
-/// What instances of a plugin may use.
-#[derive(Clone, Debug, Default)]
-pub struct Limits;
+#[cfg(test)]
+mod tests;
