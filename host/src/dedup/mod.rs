@@ -1,1 +1,196 @@
-//! (in work)
+//! The first record of a key within a bound of event time; pure code, see `window` for what it must not use.
+//!
+//! A record is dropped when an accepted one of its key lies at most `within` away, to either side.
+//! Timeline of one key, `within = "3ms"`:
+//!
+//! ```text
+//! arrival   a@5   b@2   c@9   d@7   e@1
+//! a accepted; b dropped (3 before a); c accepted (4 after a); d dropped (2 after a, 2 before c);
+//! e accepted (4 before a: what was dropped doesn't count).
+//! ```
+//!
+//! An accepted time is kept while a record that is not late could lie within the bound: until
+//! W >= time + within. Records without key are one group; records without timestamp are rejected.
+
+use crate::config::plan::Port;
+use crate::keyed::{
+    KeyId, KeyMap, TimeList, TimeQueue, entry_key, key_of, key_of_entry, timestamp_of,
+};
+use crate::plugin::{RejectKind, Rejected};
+use crate::record::Batch;
+use crate::record::codec::{Broken, Reader, put_i64};
+use crate::step::{Boundary, Output, Progress, StateEntry, Step, StepError};
+use crate::time::Watermark;
+
+/// Times forgotten before the step lets others work.
+const FORGET_MAX: usize = 64 * 1024;
+
+/// Version of entries. Must stay stable: an entry is this byte, then the accepted times of the key (its
+/// name: `keyed::entry_key`), ascending, 8 bytes each.
+const VERSION: u8 = 1;
+
+/// Drops records that come again, one task's share of keys.
+pub struct DedupStep {
+    within_ms: i64,
+    /// Accepted times of each key (the number beside each is not used).
+    keys: KeyMap<TimeList>,
+    /// When times are to be forgotten: (time, key).
+    accepted: TimeQueue,
+    watermark: Watermark,
+    due: Vec<(i64, KeyId)>,
+}
+
+impl DedupStep {
+    /// Records at most `within_ms` apart are the same.
+    pub fn new(within_ms: i64) -> DedupStep {
+        DedupStep {
+            within_ms,
+            keys: KeyMap::default(),
+            accepted: TimeQueue::default(),
+            watermark: Watermark::NONE,
+            due: Vec::new(),
+        }
+    }
+
+    fn accept(&mut self, key: KeyId, ts: i64) {
+        self.keys.get_mut(key).insert(ts, 0);
+        self.accepted.push(ts, key);
+    }
+
+    fn restore_times(&mut self, entry: &StateEntry, value: &[u8]) -> Result<(), Broken> {
+        let key =
+            key_of_entry(&entry.key).ok_or(Broken::Content("its name is not that of a key"))?;
+        let mut from = Reader::new(value);
+        match from.byte()? {
+            VERSION => {}
+            other => return Err(Broken::Version(other)),
+        }
+        if from.is_empty() {
+            return Err(Broken::Content("a key without times"));
+        }
+        let key = self.keys.find_or_insert(key, TimeList::default);
+        let mut last = None;
+        while !from.is_empty() {
+            let ts = from.i64()?;
+            if last.is_some_and(|last| ts <= last) {
+                return Err(Broken::Content("its times are not in order"));
+            }
+            last = Some(ts);
+            self.accept(key, ts);
+        }
+        Ok(())
+    }
+}
+
+impl Step for DedupStep {
+    fn on_batch(
+        &mut self,
+        _: usize,
+        mut batch: Batch,
+        out: &mut dyn Output,
+    ) -> Result<(), StepError> {
+        batch.windows = None;
+        let (mut kept, mut late, mut rejected) =
+            (Vec::with_capacity(batch.len), Vec::new(), Vec::new());
+        for row in 0..batch.len {
+            let number = row as u32;
+            let Some(ts) = timestamp_of(&batch, row) else {
+                let message = "dedup needs records with a timestamp, this one has none".to_owned();
+                rejected.push(Rejected {
+                    row: number,
+                    kind: RejectKind::Step,
+                    message,
+                    log: Vec::new(),
+                });
+                continue;
+            };
+            if self.watermark != Watermark::NONE && ts <= self.watermark.0 {
+                late.push(number);
+                continue;
+            }
+            let near = (
+                ts.saturating_sub(self.within_ms),
+                ts.saturating_add(self.within_ms),
+            );
+            let key = self
+                .keys
+                .find_or_insert(key_of(&batch, row), TimeList::default);
+            if self.keys.get(key).range(near).is_empty() {
+                self.accept(key, ts);
+                kept.push(number);
+            }
+        }
+        if !kept.is_empty() {
+            out.emit(Port::Main, batch.take(&kept))?;
+        }
+        if !rejected.is_empty() {
+            out.reject(&batch, rejected)?;
+        }
+        if !late.is_empty() {
+            out.count_late(late.len() as u64);
+            out.emit(Port::Late, batch.take(&late))?;
+        }
+        Ok(())
+    }
+
+    fn on_boundary(&mut self, at: Boundary<'_>, _: &mut dyn Output) -> Result<Progress, StepError> {
+        self.watermark = self
+            .watermark
+            .max(if at.end { Watermark::END } else { at.watermark });
+        if self.due.is_empty() {
+            let forget = match self.watermark {
+                Watermark::NONE => None,
+                Watermark::END => Some(i64::MAX),
+                Watermark(w) => w.checked_sub(self.within_ms),
+            };
+            if let Some(until) = forget {
+                self.due = self.accepted.pop_until(until);
+            }
+        }
+        for (ts, key) in self.due.drain(self.due.len().saturating_sub(FORGET_MAX)..) {
+            let times = self.keys.get_mut(key);
+            times.remove(ts, 0);
+            if times.is_empty() {
+                self.keys.remove(key);
+            }
+        }
+        Ok(if self.due.is_empty() {
+            Progress::Done
+        } else {
+            Progress::More
+        })
+    }
+
+    fn snapshot(&mut self, each: &mut dyn FnMut(StateEntry)) {
+        for (key_group, key) in self.keys.sorted() {
+            let mut value = vec![VERSION];
+            for &(ts, _) in self.keys.get(key).all() {
+                put_i64(&mut value, ts);
+            }
+            each(StateEntry {
+                key_group,
+                key: entry_key(self.keys.key(key)),
+                value: Some(value),
+            });
+        }
+    }
+
+    fn restore(&mut self, entry: &StateEntry) -> Result<(), StepError> {
+        let Some(value) = &entry.value else {
+            return Ok(());
+        };
+        self.restore_times(entry, value)
+            .map_err(|e| StepError::Failed(format!("the stored state of a dedup is broken: {e}")))
+    }
+
+    fn resume(&mut self, at: Boundary<'_>) {
+        self.watermark = at.watermark;
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.keys.bytes() + self.accepted.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests;
