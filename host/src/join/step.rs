@@ -13,6 +13,9 @@ const PAIRS_MAX: usize = 4096;
 /// Rows forgotten before the step lets others work.
 const FORGET_MAX: usize = 64 * 1024;
 
+/// So many entries of a queue may be of no more use, whatever the number of rows.
+const STALE_MIN: usize = 4096;
+
 /// A join of two inputs, one task's share of it.
 pub struct JoinStep {
     pub(super) spec: JoinSpec,
@@ -172,6 +175,21 @@ impl JoinStep {
         let there = self.keys.get_mut(key).of(side).remove(ts, id);
         debug_assert!(there, "rows of the store are in the list of their key");
         self.doubtful.push(key);
+    }
+
+    /// Makes the queues anew where most entries are of rows that went before (semi and anti joins).
+    fn drop_stale(&mut self) {
+        let bounds = self.spec.bounds.clone();
+        for side in [Side::Left, Side::Right] {
+            let half = self.half(side);
+            if half.expiry.len() > 2 * half.rows.len() + STALE_MIN {
+                half.expiry = TimeQueue::default();
+                for id in half.rows.ids() {
+                    half.expiry
+                        .push(bounds.last_match(side, half.rows.beside(id).ts), id);
+                }
+            }
+        }
     }
 
     fn drop_empty_keys(&mut self) {
@@ -569,6 +587,7 @@ impl Step for JoinStep {
         }
         self.due = Vec::new();
         self.due_done = 0;
+        self.drop_stale();
         Ok(Progress::Done)
     }
 

@@ -145,6 +145,14 @@ impl<T> KeyMap<T> {
         slot.value
     }
 
+    /// The numbers of all keys.
+    pub fn ids(&self) -> impl Iterator<Item = KeyId> {
+        (0..)
+            .zip(&self.slots)
+            .filter(|s| s.1.is_some())
+            .map(|s| s.0)
+    }
+
     /// All keys in order of key group, then key ("no key" first): the order of snapshots.
     pub fn sorted(&self) -> Vec<(u16, KeyId)> {
         let mut all: Vec<(u16, KeyId)> = Vec::with_capacity(self.len());

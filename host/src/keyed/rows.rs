@@ -135,6 +135,14 @@ impl<M> RowStore<M> {
             .is_some_and(|p| p.chunk != NOWHERE)
     }
 
+    /// The numbers of all rows.
+    pub fn ids(&self) -> impl Iterator<Item = RowId> {
+        (0..)
+            .zip(&self.places)
+            .filter(|p| p.1.chunk != NOWHERE)
+            .map(|p| p.0)
+    }
+
     /// Removes a row; its number is free for another.
     pub fn remove(&mut self, id: RowId) {
         let at = std::mem::replace(&mut self.places[id as usize].chunk, NOWHERE);
