@@ -11,6 +11,8 @@ mod document;
 #[cfg(test)]
 pub(crate) mod fake;
 mod host;
+#[cfg(test)]
+mod mutation_tests;
 pub mod plan;
 mod problem;
 mod reader;

@@ -143,6 +143,9 @@ fn floor_boundary(text: &str, at: usize) -> usize {
     at
 }
 
+/// More errors are not of use, and a hostile file must not make a report of gigabytes.
+const PROBLEMS_MAX: usize = 200;
+
 /// Problems and warnings of one job file.
 #[derive(Clone, Debug, Default)]
 pub struct Problems {
@@ -183,8 +186,6 @@ impl Problems {
     }
 
     fn push(list: &mut Vec<Problem>, span: Option<Span>, message: String) -> &mut Problem {
-        /// More are not of use, and a hostile file must not make a report of gigabytes.
-        const PROBLEMS_MAX: usize = 200;
         if list.len() >= PROBLEMS_MAX {
             list.pop();
         }
@@ -194,6 +195,11 @@ impl Problems {
             help: Vec::new(),
         });
         list.last_mut().expect("just pushed")
+    }
+
+    /// Whether further errors would be dropped.
+    pub fn is_full(&self) -> bool {
+        self.errors.len() >= PROBLEMS_MAX
     }
 
     /// Orders by position and drops repetitions.

@@ -240,3 +240,29 @@ fn deep_nesting_is_refused_without_a_crash() {
     let long = format!("{}b=1", "a.".repeat(100_000));
     assert!(check_with(SMALL, &[&long], Mode::Run).is_err());
 }
+
+/// Seconds for what should take milliseconds would be a way to hold a host up.
+#[test]
+fn thousands_of_nodes_are_checked_in_no_time() {
+    let mut text = String::new();
+    let mut all = Vec::new();
+    for i in 0..5_000 {
+        text.push_str(&format!("[source.s{i}]\ntype = \"generator\"\n[step.k{i}]\nfrom = [\"s{i}\", \"k{}\"]\nkey = \"/k\"\n", i + 1));
+        all.push(format!("\"missing{i}\""));
+    }
+    text.push_str(
+        "[step.k5000]\nfrom = \"s0\"\nwindow = { tumbling = \"1s\" }\naggregate = \"std.count\"\n",
+    );
+    let good = format!("{text}[sink.o]\nfrom = \"k0\"\ntype = \"blackhole\"\n");
+    let started = std::time::Instant::now();
+    assert_eq!(
+        check(&good).unwrap_or_else(|p| panic!("{p}")).steps.len(),
+        5_001
+    );
+    let bad = format!(
+        "{text}[sink.o]\nfrom = [{}]\ntype = \"blackhole\"\n",
+        all.join(",")
+    );
+    assert!(check(&bad).is_err());
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+}

@@ -1,5 +1,7 @@
 //! Names: unique, known, with a port that is there, and each read by something.
 
+use std::collections::HashSet;
+
 use super::super::host::PluginHost;
 use super::super::plan::Port;
 use super::super::problem::{did_you_mean, listed, nearest};
@@ -49,6 +51,12 @@ impl<H: PluginHost> Checker<'_, H> {
         for (i, sink) in spec.sinks.iter().enumerate() {
             self.sink_inputs[i] = self.resolve_all(&sink.from);
         }
+        let all = self
+            .step_inputs
+            .iter()
+            .chain(&self.table_inputs)
+            .chain(&self.sink_inputs);
+        self.read = all.flatten().map(|i| (i.node, i.port)).collect();
     }
 
     fn resolve_all(&mut self, from: &[At<String>]) -> Vec<SpecInput> {
@@ -78,6 +86,8 @@ impl<H: PluginHost> Checker<'_, H> {
                 );
                 return None;
             }
+            // Looking for near matches is the dear part, and nobody reads on after so many errors.
+            None if self.problems.is_full() => return None,
             None => {
                 let spec = self.spec;
                 let sources = spec.sources.iter().map(|s| s.name.value.as_str());
@@ -186,11 +196,12 @@ impl<H: PluginHost> Checker<'_, H> {
         let nodes = (0..spec.sources.len())
             .map(SpecNode::Source)
             .chain((0..spec.steps.len()).map(SpecNode::Step));
+        let read_nodes: HashSet<SpecNode> = self.read.iter().map(|(node, _)| *node).collect();
         let mut unread = Vec::new();
         let mut lost = Vec::new();
         for node in nodes {
             let read = |port| self.is_read(node, port);
-            let any = self.all_inputs().any(|i| i.node == node);
+            let any = read_nodes.contains(&node);
             let (name, span, kind) = self.name_of(node);
             if !any && !self.hinted.iter().any(|h| h == name) {
                 unread.push((span, format!("nothing reads the {kind} {name:?}")));

@@ -7,7 +7,7 @@ mod inputs;
 mod lower;
 mod rules;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::document;
@@ -104,6 +104,7 @@ pub fn check_text<H: PluginHost>(
         step_inputs: vec![Vec::new(); spec.steps.len()],
         table_inputs: vec![Vec::new(); spec.tables.len()],
         sink_inputs: vec![Vec::new(); spec.sinks.len()],
+        read: HashSet::new(),
         order: None,
     };
     checker.run();
@@ -144,6 +145,8 @@ struct Checker<'a, H: PluginHost> {
     step_inputs: Vec<Vec<SpecInput>>,
     table_inputs: Vec<Vec<SpecInput>>,
     sink_inputs: Vec<Vec<SpecInput>>,
+    /// What steps, tables and sinks read.
+    read: HashSet<(SpecNode, Port)>,
     /// Steps, each after what it reads; none while there is a cycle.
     order: Option<Vec<usize>>,
 }
@@ -195,17 +198,8 @@ impl<H: PluginHost> Checker<'_, H> {
             .unwrap_or(OnError::Fail)
     }
 
-    /// All inputs of steps, tables and sinks.
-    fn all_inputs(&self) -> impl Iterator<Item = &SpecInput> {
-        self.step_inputs
-            .iter()
-            .chain(&self.table_inputs)
-            .chain(&self.sink_inputs)
-            .flatten()
-    }
-
     fn is_read(&self, node: SpecNode, port: Port) -> bool {
-        self.all_inputs().any(|i| i.node == node && i.port == port)
+        self.read.contains(&(node, port))
     }
 
     fn name_of(&self, node: SpecNode) -> (&str, Span, &'static str) {

@@ -24,7 +24,39 @@ struct Facts {
     /// A step in processing time behind, by name.
     processing: Option<usize>,
     /// Sources behind whose watermark moves only at their end.
-    silent: Vec<usize>,
+    silent: SourceSet,
+}
+
+/// Sources by number, a bit each: a job may have thousands, and every step has such a set.
+#[derive(Clone, Debug, Default)]
+struct SourceSet(Vec<u64>);
+
+impl SourceSet {
+    fn of(source: Option<usize>) -> SourceSet {
+        let mut set = SourceSet::default();
+        if let Some(source) = source {
+            set.0.resize(source / 64 + 1, 0);
+            set.0[source / 64] |= 1 << (source % 64);
+        }
+        set
+    }
+
+    fn add_all(&mut self, other: &SourceSet) {
+        self.0.resize(self.0.len().max(other.0.len()), 0);
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine |= theirs;
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        let bits = |(word, bits): (usize, &u64)| {
+            let bits = *bits;
+            (0..64)
+                .filter(move |b| bits >> b & 1 == 1)
+                .map(move |b| word * 64 + b)
+        };
+        self.0.iter().enumerate().flat_map(bits)
+    }
 }
 
 impl Facts {
@@ -35,11 +67,7 @@ impl Facts {
         self.unbounded |= other.unbounded;
         self.keyed_step = self.keyed_step.or(other.keyed_step);
         self.processing = self.processing.or(other.processing);
-        for source in &other.silent {
-            if !self.silent.contains(source) {
-                self.silent.push(*source);
-            }
-        }
+        self.silent.add_all(&other.silent);
         self
     }
 }
@@ -201,11 +229,7 @@ impl<H: PluginHost> Checker<'_, H> {
             timestamps: source.timestamp.is_some() || self.is_test(),
             event_time: source.event_time.is_some(),
             unbounded: !source.bounded,
-            silent: if source.event_time.is_some() {
-                Vec::new()
-            } else {
-                vec![index]
-            },
+            silent: SourceSet::of(source.event_time.is_none().then_some(index)),
             ..Facts::default()
         }
     }
@@ -317,7 +341,7 @@ impl<H: PluginHost> Checker<'_, H> {
                     .help("watermarks are made by source partition, so before the first window, join, dedup, process or lookup");
             }
             facts.event_time = true;
-            facts.silent.clear();
+            facts.silent = SourceSet::default();
         }
         if let (true, Some(other)) = (
             by_event_time || self.is_global_event(step),
@@ -372,7 +396,7 @@ impl<H: PluginHost> Checker<'_, H> {
                 .help("add event-time = { max-disorder = \"10s\" } to the source");
             return;
         }
-        for &source in &facts.silent {
+        for source in facts.silent.iter() {
             if warned.contains(&source) {
                 continue;
             }

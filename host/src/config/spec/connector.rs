@@ -293,13 +293,9 @@ fn csv(reader: &mut Reader<'_>, problems: &mut Problems) -> CsvSpec {
         }
         _ => {}
     }
-    for (i, column) in columns.iter().flatten().enumerate() {
-        if columns
-            .iter()
-            .flatten()
-            .take(i)
-            .any(|c| c.value == column.value)
-        {
+    let mut seen = std::collections::HashSet::new();
+    for column in columns.iter().flatten() {
+        if !seen.insert(&column.value) {
             problems.error(
                 column.span,
                 format!("the column {:?} is there twice", column.value),
