@@ -1,0 +1,140 @@
+//! Accumulators of many groups: side by side while all have one length, apart once they differ.
+
+/// Accumulators by number.
+#[derive(Debug)]
+pub(super) enum Accumulators {
+    /// All of one length: no overhead, overwritten in place.
+    Even {
+        width: usize,
+        len: usize,
+        data: Vec<u8>,
+    },
+    /// Each of its own length.
+    Uneven(Vec<Vec<u8>>),
+}
+
+impl Default for Accumulators {
+    fn default() -> Accumulators {
+        Accumulators::Even {
+            width: 0,
+            len: 0,
+            data: Vec::new(),
+        }
+    }
+}
+
+impl Accumulators {
+    /// How many.
+    pub fn len(&self) -> usize {
+        match self {
+            Accumulators::Even { len, .. } => *len,
+            Accumulators::Uneven(all) => all.len(),
+        }
+    }
+
+    /// Accumulator i.
+    #[inline]
+    pub fn get(&self, i: usize) -> &[u8] {
+        match self {
+            Accumulators::Even { width, data, .. } => &data[i * width..(i + 1) * width],
+            Accumulators::Uneven(all) => &all[i],
+        }
+    }
+
+    /// Appends one.
+    pub fn push(&mut self, acc: &[u8]) {
+        if let Accumulators::Even { width, len, .. } = self {
+            if *len == 0 {
+                *width = acc.len();
+            } else if *width != acc.len() {
+                self.part();
+            }
+        }
+        match self {
+            Accumulators::Even { len, data, .. } => {
+                data.extend_from_slice(acc);
+                *len += 1;
+            }
+            Accumulators::Uneven(all) => all.push(acc.to_vec()),
+        }
+    }
+
+    /// Overwrites accumulator i.
+    #[inline]
+    pub fn set(&mut self, i: usize, acc: &[u8]) {
+        if let Accumulators::Even { width, data, .. } = self {
+            if *width == acc.len() {
+                data[i * acc.len()..(i + 1) * acc.len()].copy_from_slice(acc);
+                return;
+            }
+            self.part();
+        }
+        if let Accumulators::Uneven(all) = self {
+            all[i].clear();
+            all[i].extend_from_slice(acc);
+        }
+    }
+
+    /// Frees the memory behind accumulator i, whose place stays.
+    pub fn release(&mut self, i: usize) {
+        if let Accumulators::Uneven(all) = self {
+            all[i] = Vec::new();
+        }
+    }
+
+    /// Removes accumulator i; the last one takes its place.
+    pub fn swap_remove(&mut self, i: usize) {
+        match self {
+            Accumulators::Even { width, len, data } => {
+                *len -= 1;
+                data.copy_within(*len * *width.., i * *width);
+                data.truncate(*len * *width);
+            }
+            Accumulators::Uneven(all) => {
+                all.swap_remove(i);
+            }
+        }
+    }
+
+    /// Bytes of memory.
+    pub fn memory(&self) -> usize {
+        match self {
+            Accumulators::Even { data, .. } => data.capacity(),
+            Accumulators::Uneven(all) => {
+                all.capacity() * size_of::<Vec<u8>>() + all.iter().map(Vec::capacity).sum::<usize>()
+            }
+        }
+    }
+
+    fn part(&mut self) {
+        let all = (0..self.len()).map(|i| self.get(i).to_vec()).collect();
+        *self = Accumulators::Uneven(all);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        /// Like a plain list of byte strings, whatever the lengths.
+        #[test]
+        fn behaves_like_a_list(ops in proptest::collection::vec((0u8..4, 0usize..8, 0usize..4), 0..60)) {
+            let mut accs = Accumulators::default();
+            let mut list: Vec<Vec<u8>> = Vec::new();
+            for (op, at, size) in ops {
+                let bytes = vec![at as u8; if size < 3 { 4 } else { at }];
+                match op {
+                    0 | 1 => { accs.push(&bytes); list.push(bytes) }
+                    2 if at < list.len() => { accs.set(at, &bytes); list[at] = bytes }
+                    3 if at < list.len() => { accs.swap_remove(at); list.swap_remove(at); }
+                    _ => {}
+                }
+                proptest::prop_assert_eq!(accs.len(), list.len());
+                for (i, acc) in list.iter().enumerate() {
+                    proptest::prop_assert_eq!(accs.get(i), &acc[..]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,457 @@
+//! Count windows: at each m-th record of a key its last n; at the end, what came since.
+//!
+//! Every window that a record counts in has its own accumulator (a pane, named after the number of the
+//! record at which it fires), so all records of a batch go into one call of `add`, however many windows they fill.
+
+use hashbrown::HashTable;
+
+use super::accumulators::Accumulators;
+use super::core::{Arrivals, Core, LeftOut};
+use super::keys::{KeyArena, KeyRef, key_of, sort_by_key};
+use super::results::Pane;
+use super::round::{Round, RowSet, Tried};
+use super::time::StepTime;
+use crate::record::{Batch, Blobs, NO_TIMESTAMP};
+use crate::step::{Boundary, Output, Progress, StepError};
+
+const NONE: u32 = u32::MAX;
+/// `fires_at` of the pane that holds what came since the last firing, where no window's pane does.
+pub(super) const TAIL: u64 = 0;
+/// Pairs of record and pane a call of `add`.
+const PAIRS_A_CALL: usize = 1 << 16;
+
+/// Records of a key that fire together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CountPane {
+    /// Number of the key's record at which it fires.
+    pub fires_at: u64,
+    /// Newest timestamp of its records.
+    pub newest: i64,
+    /// Its place among accumulators.
+    pub acc: u32,
+}
+
+/// A key.
+#[derive(Debug)]
+pub(super) struct CountKey {
+    pub key: KeyRef,
+    /// Its records so far.
+    pub records: u64,
+    /// In order of `fires_at`, the tail first.
+    pub panes: Vec<CountPane>,
+    stamp: u32,
+    local: u32,
+}
+
+/// What the batch makes of a key.
+#[derive(Debug)]
+struct Local {
+    key: u32,
+    records: u64,
+    /// Groups of the round, in order of `fires_at`, the tail first.
+    open: Vec<u32>,
+}
+
+/// A pane in the round.
+#[derive(Clone, Copy, Debug)]
+struct Draft {
+    local: u32,
+    fires_at: u64,
+    newest: i64,
+    /// Where it is stored; `NONE`: it is new.
+    acc: u32,
+}
+
+/// What a batch does.
+#[derive(Debug, Default)]
+struct Plan {
+    round: Round,
+    drafts: Vec<Draft>,
+    /// Drafts that are full, in the order in which they became so.
+    fired: Vec<u32>,
+    locals: Vec<Local>,
+}
+
+/// The state of count windows.
+#[derive(Debug)]
+pub(super) struct Counts {
+    size: u64,
+    every: u64,
+    pub keys: Vec<CountKey>,
+    table: HashTable<u32>,
+    pub arena: KeyArena,
+    pub accs: Accumulators,
+    free: Vec<u32>,
+    free_keys: Vec<u32>,
+    stamp: u32,
+    closing: Option<(StepTime, Vec<u32>)>,
+}
+
+impl Counts {
+    /// None yet.
+    pub fn new(size: u64, every: u64) -> Counts {
+        Counts {
+            size: size.max(1),
+            every: every.max(1),
+            keys: Vec::new(),
+            table: HashTable::new(),
+            arena: KeyArena::default(),
+            accs: Accumulators::default(),
+            free: Vec::new(),
+            free_keys: Vec::new(),
+            stamp: 0,
+            closing: None,
+        }
+    }
+
+    /// Adds records to the windows of their keys, and fires those that are full.
+    pub fn on_batch(
+        &mut self,
+        core: &mut Core,
+        batch: &Batch,
+        arrivals: &Arrivals,
+        left_out: &mut LeftOut,
+        out: &mut dyn Output,
+    ) -> Result<(), StepError> {
+        let panes_each = usize::try_from(self.size / self.every + 2).unwrap_or(usize::MAX);
+        let rows_a_call = (PAIRS_A_CALL / panes_each).max(1);
+        for rows in arrivals.rows.chunks(rows_a_call) {
+            let mut rows = rows.to_vec();
+            while !rows.is_empty() {
+                let plan = self.plan(core, batch, arrivals, &rows);
+                let init = core.init()?;
+                let stored = |d: &Draft| {
+                    if d.acc == NONE {
+                        &init[..]
+                    } else {
+                        self.accs.get(d.acc as usize)
+                    }
+                };
+                let accs: Blobs = plan.drafts.iter().map(stored).collect();
+                match core.try_round(batch, &plan.round, &accs)? {
+                    Tried::Added(accs) => {
+                        self.keep(&plan, &accs);
+                        self.fire(core, &plan, &accs, out)?;
+                        rows.clear();
+                    }
+                    Tried::Rejected(rejected) => {
+                        let gone = RowSet::of(batch, &rejected);
+                        rows.retain(|row| !gone.has(*row));
+                        left_out.rejected.extend(rejected);
+                    }
+                }
+                self.drop_empty_keys(core, &plan);
+            }
+            core.check_groups(self.accs.len() - self.free.len())?;
+        }
+        core.flush(out)
+    }
+
+    /// Which panes each record goes to, and which of them fire, in order. Changes nothing but which keys there are.
+    fn plan(&mut self, core: &Core, batch: &Batch, arrivals: &Arrivals, rows: &[u32]) -> Plan {
+        self.stamp = self.stamp.checked_add(1).unwrap_or_else(|| {
+            self.keys.iter_mut().for_each(|k| k.stamp = 0);
+            1
+        });
+        let mut plan = Plan::default();
+        let has_tail = !self.size.is_multiple_of(self.every);
+        for &row in rows {
+            let key = key_of(batch.keys.as_ref(), row as usize);
+            let local = self.local(core, arrivals.hashes[row as usize], key, &mut plan);
+            let Plan {
+                round,
+                drafts,
+                fired,
+                locals,
+            } = &mut plan;
+            let Local { records, open, .. } = &mut locals[local as usize];
+            *records += 1;
+            let draft = |fires_at: u64| Draft {
+                local,
+                fires_at,
+                newest: NO_TIMESTAMP,
+                acc: NONE,
+            };
+            if has_tail
+                && open
+                    .first()
+                    .is_none_or(|d| drafts[*d as usize].fires_at != TAIL)
+            {
+                open.insert(0, drafts.len() as u32);
+                drafts.push(draft(TAIL));
+            }
+            let opened = open.last().map_or(0, |d| drafts[*d as usize].fires_at);
+            let mut fires_at = (*records).max(opened + 1).div_ceil(self.every) * self.every;
+            while fires_at < *records + self.size {
+                open.push(drafts.len() as u32);
+                drafts.push(draft(fires_at));
+                fires_at += self.every;
+            }
+            for &pane in open.iter() {
+                round.rows.push(row);
+                round.groups.push(pane);
+                let newest = &mut drafts[pane as usize].newest;
+                *newest = (*newest).max(arrivals.times[row as usize]);
+            }
+            if records.is_multiple_of(self.every) {
+                open.retain(|pane| {
+                    let fires_at = drafts[*pane as usize].fires_at;
+                    if fires_at == *records {
+                        fired.push(*pane);
+                    }
+                    fires_at != *records && fires_at != TAIL
+                });
+            }
+        }
+        plan.round.members.extend(0..plan.drafts.len() as u32);
+        plan
+    }
+
+    /// The batch's entry for a key, with the panes that are stored for it.
+    fn local(&mut self, core: &Core, hash: u64, key: Option<&[u8]>, plan: &mut Plan) -> u32 {
+        let key = self.key(core, hash, key);
+        let entry = &mut self.keys[key as usize];
+        if entry.stamp != self.stamp {
+            let local = plan.locals.len() as u32;
+            (entry.stamp, entry.local) = (self.stamp, local);
+            let first = plan.drafts.len() as u32;
+            let stored = |p: &CountPane| Draft {
+                local,
+                fires_at: p.fires_at,
+                newest: p.newest,
+                acc: p.acc,
+            };
+            plan.drafts.extend(entry.panes.iter().map(stored));
+            let open = (first..plan.drafts.len() as u32).collect();
+            plan.locals.push(Local {
+                key,
+                records: entry.records,
+                open,
+            });
+        }
+        entry.local
+    }
+
+    /// Writes the plan and its accumulators back.
+    fn keep(&mut self, plan: &Plan, accs: &Blobs) {
+        for local in &plan.locals {
+            for pane in std::mem::take(&mut self.keys[local.key as usize].panes) {
+                self.accs.release(pane.acc as usize);
+                self.free.push(pane.acc);
+            }
+            let mut panes = Vec::with_capacity(local.open.len());
+            for &draft in &local.open {
+                let Draft {
+                    fires_at, newest, ..
+                } = plan.drafts[draft as usize];
+                panes.push(CountPane {
+                    fires_at,
+                    newest,
+                    acc: self.store(accs.get(draft as usize)),
+                });
+            }
+            let entry = &mut self.keys[local.key as usize];
+            entry.records = local.records;
+            entry.panes = panes;
+        }
+    }
+
+    /// Puts out the panes that are full.
+    fn fire(
+        &self,
+        core: &mut Core,
+        plan: &Plan,
+        accs: &Blobs,
+        out: &mut dyn Output,
+    ) -> Result<(), StepError> {
+        for &draft in &plan.fired {
+            let Draft { local, newest, .. } = plan.drafts[draft as usize];
+            let key = self.keys[plan.locals[local as usize].key as usize].key;
+            core.results
+                .push(pane(key.get(&self.arena), newest, accs.get(draft as usize)));
+            if core.results.is_full() {
+                core.flush(out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keys without panes are like new ones: they go.
+    fn drop_empty_keys(&mut self, core: &Core, plan: &Plan) {
+        for local in &plan.locals {
+            if self.keys[local.key as usize].panes.is_empty() {
+                self.remove_key(core, local.key);
+            }
+        }
+    }
+
+    fn remove_key(&mut self, core: &Core, key: u32) {
+        let entry = &mut self.keys[key as usize];
+        for pane in std::mem::take(&mut entry.panes) {
+            self.accs.release(pane.acc as usize);
+            self.free.push(pane.acc);
+        }
+        let hash = core.hasher.hash(entry.key.get(&self.arena));
+        if let Ok(found) = self.table.find_entry(hash, |k| *k == key) {
+            found.remove();
+        }
+        self.arena.forget(&entry.key);
+        self.free_keys.push(key);
+        if self.arena.is_wasteful() {
+            self.free_keys.sort_unstable();
+            let (keys, free) = (self.keys.iter_mut().enumerate(), &self.free_keys);
+            let in_use = keys.filter(|(k, _)| free.binary_search(&(*k as u32)).is_err());
+            self.arena.compact(in_use.map(|(_, entry)| &mut entry.key));
+        }
+    }
+
+    /// Time moves: at the end of it everything comes out.
+    pub fn on_boundary(
+        &mut self,
+        core: &mut Core,
+        at: &Boundary<'_>,
+        out: &mut dyn Output,
+    ) -> Result<Progress, StepError> {
+        let (to, mut keys) = match self.closing.take() {
+            Some(closing) => closing,
+            None => {
+                let to = core.time.after(&core.spec, at);
+                let mut keys = if core.retention.is_closed(i64::MAX, to.passed) {
+                    self.live()
+                } else {
+                    Vec::new()
+                };
+                sort_by_key(&mut keys, |k| self.keys[k as usize].key.get(&self.arena));
+                keys.reverse();
+                (to, keys)
+            }
+        };
+        while let Some(key) = keys.pop() {
+            self.fire_rest(core, key);
+            self.remove_key(core, key);
+            if core.results.is_full() {
+                core.flush(out)?;
+                self.closing = Some((to, keys));
+                return Ok(Progress::More);
+            }
+        }
+        core.flush(out)?;
+        core.time = to;
+        Ok(Progress::Done)
+    }
+
+    /// Puts out what came since the key last fired.
+    fn fire_rest(&self, core: &mut Core, key: u32) {
+        let entry = &self.keys[key as usize];
+        let fired = entry.records - entry.records % self.every;
+        if fired == entry.records {
+            return;
+        }
+        // The pane that holds exactly what came since: the tail, or the one that began right after the last firing.
+        let rest = |p: &&CountPane| p.fires_at == TAIL || p.fires_at == fired + self.size;
+        if let Some(p) = entry.panes.iter().find(rest) {
+            core.results.push(pane(
+                entry.key.get(&self.arena),
+                p.newest,
+                self.accs.get(p.acc as usize),
+            ));
+        }
+    }
+
+    /// All keys.
+    pub fn live(&self) -> Vec<u32> {
+        self.table.iter().copied().collect()
+    }
+
+    fn store(&mut self, acc: &[u8]) -> u32 {
+        match self.free.pop() {
+            Some(at) => {
+                self.accs.set(at as usize, acc);
+                at
+            }
+            None => {
+                self.accs.push(acc);
+                self.accs.len() as u32 - 1
+            }
+        }
+    }
+
+    /// The entry of a key, made if there is none.
+    fn key(&mut self, core: &Core, hash: u64, key: Option<&[u8]>) -> u32 {
+        let Counts {
+            table, keys, arena, ..
+        } = self;
+        if let Some(&found) = table.find(hash, |k| keys[*k as usize].key.is(key, arena)) {
+            return found;
+        }
+        let entry = CountKey {
+            key: arena.keep(key),
+            records: 0,
+            panes: Vec::new(),
+            stamp: 0,
+            local: 0,
+        };
+        let new = match self.free_keys.pop() {
+            Some(free) => {
+                keys[free as usize] = entry;
+                free
+            }
+            None => {
+                keys.push(entry);
+                keys.len() as u32 - 1
+            }
+        };
+        table.insert_unique(hash, new, |k| {
+            core.hasher.hash(keys[*k as usize].key.get(arena))
+        });
+        new
+    }
+
+    /// Puts back a key that a checkpoint holds: (fires at, newest, accumulator) of each pane. Refused where it is there.
+    pub fn restore(
+        &mut self,
+        core: &Core,
+        key: Option<&[u8]>,
+        records: u64,
+        panes: &[(u64, i64, Vec<u8>)],
+    ) -> bool {
+        let key = self.key(core, core.hasher.hash(key), key);
+        if !self.keys[key as usize].panes.is_empty() {
+            return false;
+        }
+        let stored = panes.iter().map(|(fires_at, newest, acc)| CountPane {
+            fires_at: *fires_at,
+            newest: *newest,
+            acc: self.store(acc),
+        });
+        let stored: Vec<CountPane> = stored.collect();
+        let entry = &mut self.keys[key as usize];
+        (entry.records, entry.panes) = (records, stored);
+        true
+    }
+
+    /// Bytes of memory.
+    pub fn memory(&self) -> usize {
+        let panes: usize = self
+            .keys
+            .iter()
+            .map(|k| k.panes.capacity() * size_of::<CountPane>())
+            .sum();
+        self.keys.capacity() * size_of::<CountKey>()
+            + panes
+            + self.table.allocation_size()
+            + self.arena.memory()
+            + self.accs.memory()
+            + (self.free.capacity() + self.free_keys.capacity()) * size_of::<u32>()
+    }
+}
+
+fn pane<'a>(key: Option<&'a [u8]>, newest: i64, acc: &'a [u8]) -> Pane<'a> {
+    Pane {
+        key,
+        start: i64::MIN,
+        end: i64::MAX,
+        newest,
+        acc,
+    }
+}

@@ -1,0 +1,376 @@
+//! The window step: takes batches apart into records that take part and records that don't, and leaves the
+//! rest to the kind of windows.
+
+use arrow_array::Array;
+
+use super::codec::{CountState, GroupState, State, broken, decode, encode};
+use super::core::{Arrivals, Core, FunctionFacts, LeftOut, WindowLimits};
+use super::count::Counts;
+use super::fixed::FixedWindows;
+use super::keys::key_of;
+use super::session::Sessions;
+use super::{WindowKind, WindowSpec};
+use crate::config::plan::Port;
+use crate::plugin::{Aggregate, TimeDomain};
+use crate::record::{Batch, Blobs, NO_TIMESTAMP};
+use crate::step::{Boundary, Output, Progress, StateEntry, Step, StepError, key_group};
+
+/// A windowed aggregate in one task.
+///
+/// Processing time is 0 until the first boundary, or `resume`, tells: whoever runs windows by the machine's clock calls
+/// `resume` before the first batch.
+pub struct WindowStep {
+    core: Core,
+    windows: Windows,
+    arrivals: Arrivals,
+}
+
+/// One kind of windows with its state.
+enum Windows {
+    Fixed(FixedWindows),
+    Session(Sessions, Option<i64>),
+    Count(Counts),
+}
+
+impl WindowStep {
+    /// A step that nothing has reached yet. Fails if the spec makes no sense together with the function or the limits.
+    pub fn new(
+        spec: WindowSpec,
+        function: Box<dyn Aggregate>,
+        facts: FunctionFacts,
+        limits: WindowLimits,
+    ) -> Result<WindowStep, StepError> {
+        check(&spec, facts, &limits).map_err(StepError::Failed)?;
+        let windows = match spec.kind {
+            WindowKind::Tumbling { .. } | WindowKind::Sliding { .. } | WindowKind::Global => {
+                Windows::Fixed(FixedWindows::new(&spec))
+            }
+            WindowKind::Session { gap } => Windows::Session(Sessions::default(), gap),
+            WindowKind::Count { size, every } => Windows::Count(Counts::new(size, every)),
+        };
+        Ok(WindowStep {
+            core: Core::new(spec, function, facts, limits),
+            windows,
+            arrivals: Arrivals::default(),
+        })
+    }
+
+    /// How many groups (keys × windows) are kept.
+    pub fn groups(&self) -> usize {
+        match &self.windows {
+            Windows::Fixed(w) => w.groups,
+            Windows::Session(s, _) => s.len(),
+            Windows::Count(c) => c.live().len(),
+        }
+    }
+
+    /// Leaves out what field policies reject and what lacks a needed timestamp; finds times and hashes for the rest.
+    fn arrive(&mut self, batch: &mut Batch, left_out: &mut LeftOut) -> Result<(), StepError> {
+        left_out.rejected = self.core.function.prepare(batch)?;
+        let mut bad: Vec<u32> = left_out.rejected.iter().map(|r| r.row).collect();
+        bad.sort_unstable();
+        let endless = matches!(
+            self.core.spec.kind,
+            WindowKind::Count { .. } | WindowKind::Global
+        );
+        let by_clock = self.core.spec.time == TimeDomain::Processing && !endless;
+        let Arrivals {
+            rows,
+            times,
+            hashes,
+        } = &mut self.arrivals;
+        rows.clear();
+        times.clear();
+        hashes.clear();
+        match &batch.timestamps {
+            _ if by_clock => times.resize(batch.len, self.core.time.now),
+            None => times.resize(batch.len, NO_TIMESTAMP),
+            Some(column) => times.extend_from_slice(column.values()),
+        }
+        let nulls = if by_clock {
+            None
+        } else {
+            batch.timestamps.as_ref().and_then(|t| t.nulls())
+        };
+        let none_has_one = !by_clock && batch.timestamps.is_none();
+        let mut bad = bad.into_iter().peekable();
+        for row in 0..batch.len as u32 {
+            if bad.peek().is_some_and(|b| *b == row) {
+                while bad.next_if_eq(&row).is_some() {}
+                continue;
+            }
+            if none_has_one || nulls.is_some_and(|n| n.is_null(row as usize)) {
+                if !endless {
+                    left_out.reject(
+                        row,
+                        "the record has no timestamp, which windows by event time need".to_owned(),
+                    );
+                    continue;
+                }
+                times[row as usize] = NO_TIMESTAMP;
+            }
+            rows.push(row);
+        }
+        let keys = batch.keys.as_ref();
+        let hasher = &self.core.hasher;
+        hashes.extend((0..batch.len).map(|row| hasher.hash(key_of(keys, row))));
+        Ok(())
+    }
+
+    /// Brings an accumulator up to date.
+    fn migrated(&mut self, from_version: u32, acc: Vec<u8>) -> Result<Vec<u8>, StepError> {
+        let own = self.core.facts.state_version;
+        if from_version == own {
+            return Ok(acc);
+        }
+        if from_version > own {
+            let what =
+                format!("its accumulator has version {from_version}, the function's is {own}");
+            return Err(broken(&what));
+        }
+        let migrated = self
+            .core
+            .function
+            .migrate(from_version, &Blobs::from_iter([acc]))?;
+        if migrated.len() != 1 {
+            return Err(StepError::Failed(format!(
+                "migrate answered {} accumulators for 1",
+                migrated.len()
+            )));
+        }
+        Ok(migrated.get(0).to_vec())
+    }
+}
+
+impl Step for WindowStep {
+    fn on_batch(
+        &mut self,
+        _input: usize,
+        mut batch: Batch,
+        out: &mut dyn Output,
+    ) -> Result<(), StepError> {
+        if batch.len == 0 {
+            return Ok(());
+        }
+        let mut left_out = LeftOut::default();
+        self.arrive(&mut batch, &mut left_out)?;
+        let WindowStep {
+            core,
+            windows,
+            arrivals,
+        } = self;
+        match windows {
+            Windows::Fixed(w) => w.on_batch(core, &batch, arrivals, &mut left_out, out)?,
+            Windows::Session(s, gap) => {
+                s.on_batch(core, &batch, arrivals, *gap, &mut left_out, out)?
+            }
+            Windows::Count(c) => c.on_batch(core, &batch, arrivals, &mut left_out, out)?,
+        }
+        let LeftOut {
+            mut rejected,
+            mut late,
+        } = left_out;
+        if !rejected.is_empty() {
+            rejected.sort_by_key(|r| r.row);
+            out.reject(&batch, rejected)?;
+        }
+        if !late.is_empty() {
+            late.sort_unstable();
+            out.count_late(late.len() as u64);
+            out.emit(Port::Late, batch.take(&late))?;
+        }
+        Ok(())
+    }
+
+    fn on_boundary(
+        &mut self,
+        at: Boundary<'_>,
+        out: &mut dyn Output,
+    ) -> Result<Progress, StepError> {
+        let WindowStep { core, windows, .. } = self;
+        match windows {
+            Windows::Fixed(w) => w.on_boundary(core, &at, out),
+            Windows::Session(s, _) => s.on_boundary(core, &at, out),
+            Windows::Count(c) => c.on_boundary(core, &at, out),
+        }
+    }
+
+    fn next_wakeup(&self) -> Option<i64> {
+        match &self.windows {
+            Windows::Fixed(w) => w.next_wakeup(&self.core),
+            Windows::Session(s, _) => s.next_wakeup(&self.core),
+            Windows::Count(_) => None,
+        }
+    }
+
+    fn snapshot(&mut self, each: &mut dyn FnMut(StateEntry)) {
+        let version = self.core.facts.state_version;
+        match &self.windows {
+            Windows::Fixed(w) => {
+                let key = |at: (u32, u32)| {
+                    let w = &w.windows[at.0 as usize];
+                    (w.start, w.groups[at.1 as usize].key.get(&w.arena))
+                };
+                let windows = w.by_end.values();
+                let groups = windows.flat_map(|at| {
+                    (0..w.windows[*at as usize].groups.len() as u32).map(|g| (*at, g))
+                });
+                for (window, group) in in_order(groups.collect(), key) {
+                    let w = &w.windows[window as usize];
+                    let (pane, count) = (w.pane(group), w.groups[group as usize].count);
+                    let state = GroupState {
+                        key: pane.key.map(<[u8]>::to_vec),
+                        start: w.start,
+                        end: w.end,
+                        count,
+                        newest: pane.newest,
+                        acc: pane.acc.to_vec(),
+                    };
+                    each(encode(&State::Group(state), version));
+                }
+            }
+            Windows::Session(s, _) => {
+                let key_of = |id: u32| s.keys[s.all[id as usize].key as usize].key;
+                let live = s.live();
+                let keys: Vec<Option<Vec<u8>>> = live
+                    .iter()
+                    .map(|id| key_of(*id).get(&s.arena).map(<[u8]>::to_vec))
+                    .collect();
+                let key =
+                    |at: (u32, u32)| (s.all[at.0 as usize].start, keys[at.1 as usize].as_deref());
+                for (id, at) in in_order(live.iter().copied().zip(0..).collect(), key) {
+                    let session = &s.all[id as usize];
+                    let state = GroupState {
+                        key: keys[at as usize].clone(),
+                        start: session.start,
+                        end: session.end,
+                        count: session.count,
+                        newest: NO_TIMESTAMP,
+                        acc: s.accs.get(id as usize).to_vec(),
+                    };
+                    each(encode(&State::Group(state), version));
+                }
+            }
+            Windows::Count(c) => {
+                let key = |at: (u32, u32)| (0, c.keys[at.0 as usize].key.get(&c.arena));
+                for (at, _) in in_order(c.live().into_iter().map(|k| (k, 0)).collect(), key) {
+                    let entry = &c.keys[at as usize];
+                    let panes = entry
+                        .panes
+                        .iter()
+                        .map(|p| (p.fires_at, p.newest, c.accs.get(p.acc as usize).to_vec()));
+                    let state = CountState {
+                        key: entry.key.get(&c.arena).map(<[u8]>::to_vec),
+                        records: entry.records,
+                        panes: panes.collect(),
+                    };
+                    each(encode(&State::Count(state), version));
+                }
+            }
+        }
+    }
+
+    fn restore(&mut self, entry: &StateEntry) -> Result<(), StepError> {
+        if entry.value.is_none() {
+            return Ok(());
+        }
+        let (state, version) = decode(entry)?;
+        let fits = match state {
+            State::Group(mut g) => {
+                g.acc = self.migrated(version, g.acc)?;
+                match &mut self.windows {
+                    Windows::Fixed(w) => w.restore(&self.core, &g),
+                    Windows::Session(s, _) => s.restore(&self.core, &g),
+                    Windows::Count(_) => {
+                        return Err(broken("it is of other windows than the job's"));
+                    }
+                }
+            }
+            State::Count(mut c) => {
+                for (_, _, acc) in &mut c.panes {
+                    *acc = self.migrated(version, std::mem::take(acc))?;
+                }
+                match &mut self.windows {
+                    Windows::Count(counts) => {
+                        counts.restore(&self.core, c.key.as_deref(), c.records, &c.panes)
+                    }
+                    _ => return Err(broken("it is of other windows than the job's")),
+                }
+            }
+            State::Slice(_) => return Err(broken("it is of other windows than the job's")),
+        };
+        if fits {
+            Ok(())
+        } else {
+            Err(broken(
+                "it is there twice, or does not fit the job's windows",
+            ))
+        }
+    }
+
+    fn resume(&mut self, at: Boundary<'_>) {
+        self.core.time = self.core.time.after(&self.core.spec, &at);
+        if let Windows::Session(s, _) = &mut self.windows {
+            for id in s.live() {
+                s.schedule(&self.core, id, self.core.time.passed);
+            }
+        }
+    }
+
+    fn state_bytes(&self) -> usize {
+        match &self.windows {
+            Windows::Fixed(w) => w.memory(),
+            Windows::Session(s, _) => s.memory(),
+            Windows::Count(c) => c.memory(),
+        }
+    }
+}
+
+/// Entries by key group, then by name.
+fn in_order<'a>(
+    mut entries: Vec<(u32, u32)>,
+    key: impl Fn((u32, u32)) -> (i64, Option<&'a [u8]>),
+) -> Vec<(u32, u32)> {
+    entries.sort_by_cached_key(|at| {
+        let (start, key) = key(*at);
+        (
+            key_group(key.unwrap_or_default()),
+            start,
+            key.map(<[u8]>::to_vec),
+        )
+    });
+    entries
+}
+
+/// Why windows like these cannot be.
+fn check(spec: &WindowSpec, facts: FunctionFacts, limits: &WindowLimits) -> Result<(), String> {
+    let overlap = match spec.kind {
+        WindowKind::Tumbling { size, .. } if size <= 0 => {
+            return Err(format!("a window of {size} ms holds nothing"));
+        }
+        WindowKind::Sliding { size, every, .. } if every <= 0 || every > size => {
+            return Err(format!(
+                "sliding windows of {size} ms every {every} ms: `every` must be from 1 ms to the size"
+            ));
+        }
+        WindowKind::Session { gap: Some(gap) } if gap <= 0 => {
+            return Err(format!("a session gap of {gap} ms closes at once"));
+        }
+        WindowKind::Session { .. } if !facts.mergeable => {
+            return Err("session windows merge, but the function has no `merge`".to_owned());
+        }
+        WindowKind::Count { size, every } if size == 0 || every == 0 => {
+            return Err("a count window of 0 records".to_owned());
+        }
+        WindowKind::Sliding { size, every, .. } => size as u64 / every as u64,
+        WindowKind::Count { size, every } => size / every,
+        _ => 1,
+    };
+    if overlap > limits.windows_per_record_max {
+        let max = limits.windows_per_record_max;
+        return Err(format!(
+            "each record would fall in {overlap} windows, at most {max} are allowed"
+        ));
+    }
+    Ok(())
+}
