@@ -1,0 +1,80 @@
+//! From row functions to whole batches: what the attributes' code is put into.
+//!
+//! Each kind has a trait that an attribute implements (`TransformFn` …) and an `open_…` function that makes
+//! an [`Instance`](crate::Instance) of it.
+
+mod aggregate;
+mod filter;
+mod join;
+mod process;
+mod transform;
+
+pub use aggregate::{AggregateFn, Group, open_aggregate};
+pub use filter::{FilterFn, open_filter};
+pub use join::{JoinFn, Required, Side, open_join};
+pub use process::{Context, ProcessFn, Timer, open_process};
+pub use transform::{TransformFn, open_transform};
+
+use crate::contract::{Batch, Columns, Failure, Nulls};
+use crate::host;
+use crate::input::{Input, View};
+use crate::reject::Reject;
+
+const NO_NULLS: Nulls = Nulls {
+    keys: None,
+    values: None,
+};
+
+/// Null marks of a batch, asked for only where keys or values are read.
+fn nulls_of<I: Input>(pull: fn() -> Nulls) -> Nulls {
+    let reads = I::reads().columns;
+    let bytes = Columns::KEYS | Columns::VALUES;
+    if reads & bytes == Columns::empty() {
+        NO_NULLS
+    } else {
+        pull()
+    }
+}
+
+/// Runs `f` over the columns of a batch.
+fn with_columns<I: Input, T>(batch: &Batch, f: impl FnOnce(&I::Columns<'_>) -> T) -> T {
+    let nulls = nulls_of::<I>(host::input_nulls);
+    let headers = if I::HEADERS {
+        host::input_headers()
+    } else {
+        None
+    };
+    f(&I::columns(&View {
+        batch,
+        nulls: &nulls,
+        headers: headers.as_ref(),
+    }))
+}
+
+/// Rejects the row if it is bad or `answer` says so; what it answered otherwise.
+#[inline]
+fn settle<T>(row: u32, answer: Result<T, Reject>) -> Option<T> {
+    answer
+        .map_err(|reason| host::reject(row, reason.reason()))
+        .ok()
+}
+
+/// Makes row `row` and runs `f` on it; a bad row is rejected.
+#[inline]
+fn checked<'a, I: Input, T>(
+    columns: &I::Columns<'a>,
+    row: usize,
+    f: impl FnOnce(I::Row<'a>) -> Result<T, Reject>,
+) -> Option<T> {
+    match I::bad(columns, row) {
+        Some(bad) => {
+            host::reject(row as u32, &format!("{} {}", bad.what, bad.how));
+            None
+        }
+        None => settle(row as u32, f(I::row(columns, row))),
+    }
+}
+
+fn config_failure(message: String) -> Failure {
+    Failure::new(message)
+}
