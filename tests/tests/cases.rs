@@ -1,5 +1,5 @@
-//! Runs every folder under `tests/cases` as one test, by its name. What the files in it mean is told in
-//! `tests/README.md`.
+//! Runs every folder under `tests/cases` as one test, by its name, and the scripts of the examples. What
+//! the files of a case mean is told in `tests/README.md`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,31 @@ fn main() {
         }
     }
     assert!(!trials.is_empty(), "no case under {}", cases.display());
+    for example in folders(&root().join("examples")) {
+        if example.join("script.jsonl").exists() {
+            let name = example
+                .strip_prefix(root())
+                .expect("it is in there")
+                .display()
+                .to_string();
+            trials.push(Trial::test(name.clone(), move || {
+                scripted(&name).map_err(|error| Failed::from(format!("{error:#}")))
+            }));
+        }
+    }
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// An example's own test, as its README shows it.
+fn scripted(example: &str) -> Result<()> {
+    let file = |name: &str| format!("{example}/{name}");
+    let (job, script, expected) = (
+        file("job.toml"),
+        file("script.jsonl"),
+        file("expected.jsonl"),
+    );
+    let args = ["test", &job, &script, "--expect", &expected];
+    run(command(root(), args), b"")?.expect_code(0).map(|_| ())
 }
 
 /// The folders in a folder, by name.
