@@ -40,11 +40,12 @@ const STD: [Row; 17] = [
     ("merge", FunctionKind::Join, ""),
 ];
 
-const OWN: [Row; 6] = [
+const OWN: [Row; 7] = [
     ("parse", FunctionKind::Transform, ""),
     ("classify", FunctionKind::Transform, ""),
     ("stamp", FunctionKind::Transform, ""),
     ("no-merge", FunctionKind::Aggregate, ""),
+    ("delay-stats", FunctionKind::Aggregate, ""),
     ("track", FunctionKind::Process, ""),
     ("picky", FunctionKind::Transform, ""),
 ];

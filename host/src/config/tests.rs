@@ -266,3 +266,18 @@ fn thousands_of_nodes_are_checked_in_no_time() {
     assert!(check(&bad).is_err());
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
 }
+
+/// Jobs shown in the documentation are jobs.
+#[test]
+fn every_job_in_the_documentation_passes() {
+    let page = include_str!("../../../docs/job-file.md");
+    let jobs: Vec<&str> = page
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|b| b.split("```").next())
+        .collect();
+    assert!(!jobs.is_empty());
+    for job in jobs {
+        check_with(job, &[], Mode::Test).unwrap_or_else(|p| panic!("{p}"));
+    }
+}
