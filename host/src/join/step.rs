@@ -1,7 +1,9 @@
 use crate::config::plan::Port;
-use crate::keyed::{KeyId, KeyMap, RowId, RowStore, TimeList, TimeQueue, key_of, timestamp_of};
+use crate::keyed::{
+    KeyId, KeyMap, RowId, RowStore, TimeList, TimeQueue, described, key_of, timestamp_of,
+};
 use crate::plugin::{Fault, Join, RejectKind, Rejected};
-use crate::record::{Batch, Form, NO_ROW, RowsBuilder, Value};
+use crate::record::{Batch, NO_ROW, RowsBuilder};
 use crate::step::{Boundary, Output, Progress, StateEntry, Step, StepError};
 use crate::time::Watermark;
 
@@ -418,17 +420,6 @@ fn function_of(function: &mut Option<Box<dyn Join>>) -> Result<&mut Box<dyn Join
             log: Vec::new(),
         })
     })
-}
-
-/// All of a batch but its values: what results take over from their rows.
-fn described(batch: &Batch) -> Batch {
-    Batch {
-        len: batch.len,
-        keys: batch.keys.clone(),
-        timestamps: batch.timestamps.clone(),
-        origins: batch.origins.clone(),
-        ..Batch::of(batch.len, Value::new(Form::Null))
-    }
 }
 
 fn no(what: &str, row: u32) -> Rejected {

@@ -15,7 +15,7 @@ pub use time_queue::TimeQueue;
 
 use arrow_array::{Array, BinaryArray, Int64Array};
 
-use crate::record::Batch;
+use crate::record::{Batch, Form, Value};
 
 /// The key of a row, if it has one.
 #[inline]
@@ -29,6 +29,27 @@ pub fn key_of(batch: &Batch, row: usize) -> Option<&[u8]> {
 pub fn timestamp_of(batch: &Batch, row: usize) -> Option<i64> {
     let timestamps: &Int64Array = batch.timestamps.as_ref()?;
     (!timestamps.is_null(row)).then(|| timestamps.value(row))
+}
+
+/// Whether a row's value is null: for tables, a deletion.
+#[inline]
+pub fn is_null(batch: &Batch, row: usize) -> bool {
+    match &batch.value.form {
+        Form::Null => true,
+        Form::Bytes(values) => values.is_null(row),
+        Form::Row(typed) => typed.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)),
+        Form::Csv(_) | Form::Pruned => false,
+    }
+}
+
+/// All of a batch but its values, headers and windows: what results take over from their rows.
+pub fn described(batch: &Batch) -> Batch {
+    Batch {
+        keys: batch.keys.clone(),
+        timestamps: batch.timestamps.clone(),
+        origins: batch.origins.clone(),
+        ..Batch::of(batch.len, Value::new(Form::Null))
+    }
 }
 
 /// Name of a key in snapshots: 0 for "no key", else 1 and the key. Must stay stable.

@@ -95,7 +95,7 @@ impl ProcessStep {
     /// Makes the queues anew where most entries are passed over anyway: keys came and went, timers were replaced.
     fn drop_stale(&mut self) {
         let bound = 2 * self.keys.len() + STALE_MIN;
-        let mut fresh = |queue: &mut TimeQueue, time: fn(&Keyed) -> Option<i64>| {
+        let fresh = |queue: &mut TimeQueue, time: fn(&Keyed) -> Option<i64>| {
             if queue.len() > bound {
                 *queue = TimeQueue::default();
                 for key in self.keys.ids() {

@@ -330,7 +330,7 @@ fn at_the_end_of_input_timers_of_both_clocks_fire() {
     );
     assert_eq!(driven.time(10, 0), [format!("a Event:s@{}", i64::MIN)]);
     let ends = [
-        format!("a Processing:s@70"),
+        "a Processing:s@70".to_owned(),
         format!("a Event:s@{}", i64::MAX),
         format!("a Processing:s@{}", i64::MAX),
     ];

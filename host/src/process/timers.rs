@@ -100,14 +100,14 @@ impl ProcessStep {
 
     /// Puts a key's least timer where it will be found.
     pub(super) fn enqueue(&mut self, due: Due) {
-        if let Some((clocks, rearmed)) = &mut self.fire_from {
-            if due.is_due(*clocks) {
-                rearmed.insert(
-                    (due.time, self.keys.key(due.key).map(Box::from), due.domain),
-                    due.key,
-                );
-                return;
-            }
+        if let Some((clocks, rearmed)) = &mut self.fire_from
+            && due.is_due(*clocks)
+        {
+            rearmed.insert(
+                (due.time, self.keys.key(due.key).map(Box::from), due.domain),
+                due.key,
+            );
+            return;
         }
         self.queues[clock(due.domain)].push(due.time, due.key);
     }

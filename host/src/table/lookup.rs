@@ -1,0 +1,351 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::config::plan::{KeyPointers, Port};
+use crate::keyed::{RowId, RowStore, TimeQueue, described, key_of, timestamp_of};
+use crate::plugin::{Join, RejectKind, Rejected};
+use crate::record::{Batch, NO_ROW, RowsBuilder};
+use crate::step::{Boundary, Output, Progress, StateEntry, Step, StepError};
+use crate::time::Watermark;
+
+use super::Table;
+
+/// Records in one call of the function.
+const PAIRS_MAX: usize = 4096;
+
+/// Calls before the step lets others work.
+const CALLS_MAX: usize = 8;
+
+/// Everything that a job says about a lookup.
+#[derive(Clone, Debug)]
+pub struct LookupSpec {
+    /// Where the table's key is in a record; none: it is the record's key.
+    pub on: Option<KeyPointers>,
+    /// Whether records without match are kept.
+    pub left: bool,
+    /// Records get what holds at their timestamp, versions being kept so long, milliseconds.
+    pub as_of_ms: Option<i64>,
+}
+
+/// Enriches records from a table.
+///
+/// Input 0 brings records, input 1 the updates of a table that is kept current. Then records wait for the
+/// boundary, so that a flush's updates come first; with `as_of` on, until the table's own watermark has reached
+/// their timestamps. Records that come out together keep the order in which they came.
+///
+/// No record is late here. A record without key (or where `on` finds none) has no match.
+/// A version is dropped at the boundary at which all inputs have passed, by `as_of`, the one that replaced it.
+pub struct LookupStep {
+    spec: LookupSpec,
+    function: Box<dyn Join>,
+    pub(super) table: Kept,
+    /// Records of this boundary.
+    arrived: Vec<Batch>,
+    pub(super) waiting: RowStore<Waiting>,
+    /// When they go on: (timestamp, row).
+    order: TimeQueue,
+    pub(super) next_arrival: u64,
+    todo: VecDeque<Todo>,
+    /// The boundary's records are in `todo`.
+    begun: bool,
+    pub(super) restored: RowsBuilder,
+}
+
+/// Where the table is.
+pub(super) enum Kept {
+    /// Loaded before the job started.
+    Loaded(Arc<Table>),
+    /// Kept current by input 1.
+    Own(Table),
+}
+
+/// What is known of a record that waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) arrival: u64,
+}
+
+/// Records that can go on.
+enum Todo {
+    Waited(Vec<RowId>),
+    Batch(Batch),
+}
+
+impl Kept {
+    pub(super) fn table(&self) -> &Table {
+        match self {
+            Kept::Loaded(table) => table,
+            Kept::Own(table) => table,
+        }
+    }
+}
+
+impl LookupStep {
+    /// A lookup in a table that was loaded (with versions, if `spec.as_of_ms` is set), or else in one that input 1
+    /// keeps current.
+    pub fn new(
+        spec: LookupSpec,
+        function: Box<dyn Join>,
+        loaded: Option<Arc<Table>>,
+    ) -> LookupStep {
+        let table = match loaded {
+            Some(table) => Kept::Loaded(table),
+            None => Kept::Own(Table::new(spec.as_of_ms.is_some())),
+        };
+        LookupStep {
+            spec,
+            function,
+            table,
+            arrived: Vec::new(),
+            waiting: RowStore::default(),
+            order: TimeQueue::default(),
+            next_arrival: 0,
+            todo: VecDeque::new(),
+            begun: false,
+            restored: RowsBuilder::default(),
+        }
+    }
+
+    /// Looks up all records of a batch.
+    fn look_up(&mut self, mut batch: Batch, out: &mut dyn Output) -> Result<(), StepError> {
+        // Records where `on` finds no key have no match: that is no failure.
+        let on = self
+            .spec
+            .on
+            .as_ref()
+            .map(|on| crate::format::keys(&mut batch, on).0);
+        let table = self.table.table();
+        let (mut rows, mut found): (Vec<u32>, Vec<Option<RowId>>) =
+            (Vec::with_capacity(batch.len), Vec::with_capacity(batch.len));
+        for row in 0..batch.len {
+            let key = match &on {
+                None => key_of(&batch, row),
+                Some(keys) => arrow_array::Array::is_valid(keys, row).then(|| keys.value(row)),
+            };
+            let at = if self.spec.as_of_ms.is_some() {
+                timestamp_of(&batch, row)
+            } else {
+                None
+            };
+            let id = table.find(key, at);
+            if id.is_some() || self.spec.left {
+                rows.push(row as u32);
+                found.push(id);
+            }
+        }
+        let description = described(&batch);
+        for (rows, found) in rows.chunks(PAIRS_MAX).zip(found.chunks(PAIRS_MAX)) {
+            let ids: Vec<RowId> = found.iter().flatten().copied().collect();
+            let (mut right, at) = self.table.table().gather(&ids);
+            let mut next = at.into_iter();
+            let right_rows: Vec<u32> = found
+                .iter()
+                .map(|id| id.and_then(|_| next.next()).unwrap_or(NO_ROW))
+                .collect();
+            let joined = self
+                .function
+                .join(&mut batch, &mut right, rows, &right_rows)?;
+            let source: Vec<u32> = joined
+                .pairs
+                .iter()
+                .map(|&pair| rows[pair as usize])
+                .collect();
+            let mut result = description.take(&source);
+            result.value = joined.batch.value;
+            result.headers = joined.batch.headers;
+            if result.len > 0 {
+                out.emit(Port::Main, result)?;
+            }
+            if !joined.rejected.is_empty() {
+                out.reject(
+                    &batch,
+                    joined
+                        .rejected
+                        .into_iter()
+                        .map(|r| Rejected {
+                            row: rows[r.row as usize],
+                            ..r
+                        })
+                        .collect(),
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deals the boundary's records: those that the table has caught up with, and those that wait.
+    fn begin(&mut self, table_watermark: Watermark) {
+        self.begun = true;
+        let passed = (table_watermark != Watermark::NONE).then_some(table_watermark.0);
+        if self.spec.as_of_ms.is_none() {
+            self.todo.extend(self.arrived.drain(..).map(Todo::Batch));
+            return;
+        }
+        if let Some(passed) = passed {
+            let mut ready: Vec<RowId> = self
+                .order
+                .pop_until(passed)
+                .into_iter()
+                .map(|w| w.1)
+                .collect();
+            ready.sort_unstable_by_key(|&id| self.waiting.beside(id).arrival);
+            self.todo.extend(
+                ready
+                    .chunks(PAIRS_MAX)
+                    .map(|ids| Todo::Waited(ids.to_vec())),
+            );
+        }
+        for batch in std::mem::take(&mut self.arrived) {
+            let is_ready = |row: &u32| timestamp_of(&batch, *row as usize) <= passed;
+            let (ready, not_yet): (Vec<u32>, Vec<u32>) = (0..batch.len as u32).partition(is_ready);
+            self.wait(&batch, &not_yet);
+            if !ready.is_empty() {
+                self.todo.push_back(Todo::Batch(batch.take(&ready)));
+            }
+        }
+    }
+
+    /// Keeps records until the table has caught up.
+    pub(super) fn wait(&mut self, batch: &Batch, rows: &[u32]) {
+        let arrivals = self.next_arrival..self.next_arrival + rows.len() as u64;
+        self.next_arrival = arrivals.end;
+        let mut ids = Vec::new();
+        self.waiting.keep(
+            batch,
+            rows,
+            arrivals.map(|arrival| Waiting { arrival }),
+            &mut ids,
+        );
+        for (&row, id) in rows.iter().zip(ids) {
+            self.order.push(
+                timestamp_of(batch, row as usize).expect("records without timestamp do not wait"),
+                id,
+            );
+        }
+    }
+
+    pub(super) fn seal_restored(&mut self) {
+        if !self.restored.is_empty() {
+            let batch = self.restored.finish();
+            let rows: Vec<u32> = (0..batch.len as u32).collect();
+            self.wait(&batch, &rows);
+        }
+    }
+}
+
+impl Step for LookupStep {
+    fn on_batch(
+        &mut self,
+        input: usize,
+        mut batch: Batch,
+        out: &mut dyn Output,
+    ) -> Result<(), StepError> {
+        self.seal_restored();
+        batch.windows = None;
+        if input > 0 {
+            let Kept::Own(table) = &mut self.table else {
+                return Err(StepError::Failed(
+                    "a table that was loaded from a file gets no updates".to_owned(),
+                ));
+            };
+            let rejected = table.update(&batch);
+            if !rejected.is_empty() {
+                out.reject(&batch, rejected)?;
+            }
+            return Ok(());
+        }
+        if self.spec.as_of_ms.is_some() {
+            let (timed, timeless): (Vec<u32>, Vec<u32>) =
+                (0..batch.len as u32).partition(|&r| timestamp_of(&batch, r as usize).is_some());
+            if !timeless.is_empty() {
+                let reject = |row| {
+                    let message = "a lookup as of event time needs records with a timestamp, this one has none".to_owned();
+                    Rejected {
+                        row,
+                        kind: RejectKind::Step,
+                        message,
+                        log: Vec::new(),
+                    }
+                };
+                out.reject(&batch, timeless.into_iter().map(reject).collect())?;
+                batch = batch.take(&timed);
+            }
+        }
+        match self.table {
+            _ if batch.len == 0 => Ok(()),
+            Kept::Loaded(_) => self.look_up(batch, out),
+            Kept::Own(_) => {
+                self.arrived.push(batch);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_boundary(
+        &mut self,
+        at: Boundary<'_>,
+        out: &mut dyn Output,
+    ) -> Result<Progress, StepError> {
+        self.seal_restored();
+        let Kept::Own(_) = self.table else {
+            return Ok(Progress::Done);
+        };
+        if !self.begun {
+            let table = at.inputs.last().copied().unwrap_or(at.watermark);
+            self.begin(if at.end { Watermark::END } else { table });
+        }
+        for _ in 0..CALLS_MAX {
+            match self.todo.pop_front() {
+                None => break,
+                Some(Todo::Batch(batch)) => self.look_up(batch, out)?,
+                Some(Todo::Waited(ids)) => {
+                    let (batch, rows) = self.waiting.gather(&ids);
+                    self.look_up(batch.take(&rows), out)?;
+                    ids.into_iter().for_each(|id| self.waiting.remove(id));
+                }
+            }
+        }
+        if !self.todo.is_empty() {
+            return Ok(Progress::More);
+        }
+        self.begun = false;
+        if let (Kept::Own(table), Some(as_of)) = (&mut self.table, self.spec.as_of_ms) {
+            // What records may still ask for: the input furthest behind decides.
+            let least = at.inputs.iter().copied().min().unwrap_or(at.watermark);
+            if let (false, Some(horizon)) = (least == Watermark::NONE, least.0.checked_sub(as_of)) {
+                table.forget_before(horizon);
+            }
+        }
+        Ok(Progress::Done)
+    }
+
+    /// A record that waits is not late for the next step.
+    fn output_watermark(&self, watermark: Watermark) -> Watermark {
+        match self.order.least() {
+            Some(oldest) => watermark.min(Watermark(oldest.saturating_sub(1))),
+            None => watermark,
+        }
+    }
+
+    fn snapshot(&mut self, each: &mut dyn FnMut(StateEntry)) {
+        self.seal_restored();
+        self.snapshot_all(each);
+    }
+
+    fn restore(&mut self, entry: &StateEntry) -> Result<(), StepError> {
+        self.restore_entry(entry)
+    }
+
+    fn resume(&mut self, _: Boundary<'_>) {
+        self.seal_restored();
+    }
+
+    fn state_bytes(&self) -> usize {
+        let own = if let Kept::Own(table) = &self.table {
+            table.bytes()
+        } else {
+            0
+        };
+        own + self.waiting.bytes() + self.order.bytes()
+    }
+}
