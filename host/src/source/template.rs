@@ -119,15 +119,12 @@ impl GeneratorTemplate {
                     step_micros,
                     disorder,
                 } => {
-                    let passed = i128::from(index) * i128::from(*step_micros) / 1000;
                     let late = if *disorder > 0 {
                         random.below(*disorder + 1)
                     } else {
                         0
                     };
-                    let time = i128::from(*start) + passed - i128::from(late);
-                    let time =
-                        time.clamp(i128::from(i64::MIN + 1), i128::from(i64::MAX - 1)) as i64;
+                    let time = time_of(*start, *step_micros, index, late);
                     out.extend_from_slice(digits.format(time).as_bytes());
                 }
                 Segment::Pick(words) => {
@@ -142,6 +139,21 @@ impl GeneratorTemplate {
     }
 }
 
+/// START + index * STEP - late, held within the range of time.
+fn time_of(start: i64, step_micros: i64, index: u64, late: u64) -> i64 {
+    let near = i64::try_from(index)
+        .ok()
+        .and_then(|i| i.checked_mul(step_micros))
+        .and_then(|micros| start.checked_add(micros / 1000))
+        .and_then(|time| time.checked_sub_unsigned(late));
+    // The division of 128-bit numbers costs more than all the rest of a record.
+    near.unwrap_or_else(|| {
+        let passed = i128::from(index) * i128::from(step_micros) / 1000;
+        let time = i128::from(start) + passed - i128::from(late);
+        time.clamp(i128::from(i64::MIN + 1), i128::from(i64::MAX - 1)) as i64
+    })
+}
+
 fn push_digits(n: u64, alphabet: &[u8], random: &mut SplitMix64, out: &mut Vec<u8>) {
     for _ in 0..n {
         out.push(alphabet[random.below(alphabet.len() as u64) as usize]);
@@ -150,21 +162,23 @@ fn push_digits(n: u64, alphabet: &[u8], random: &mut SplitMix64, out: &mut Vec<u
 
 /// `units` * 10^-decimals, always with so many decimals.
 fn write_decimal(units: i64, decimals: u32, out: &mut Vec<u8>) {
-    let scale = 10u64.pow(decimals);
-    let magnitude = units.unsigned_abs();
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(units.unsigned_abs()).as_bytes();
+    let decimals = decimals as usize;
     if units < 0 {
         out.push(b'-');
     }
-    out.extend_from_slice(itoa::Buffer::new().format(magnitude / scale).as_bytes());
-    if decimals > 0 {
+    if decimals == 0 {
+        out.extend_from_slice(digits);
+    } else if digits.len() > decimals {
+        let (whole, part) = digits.split_at(digits.len() - decimals);
+        out.extend_from_slice(whole);
         out.push(b'.');
-        let mut part = magnitude % scale;
-        let mut digits = [b'0'; DECIMALS_MAX as usize];
-        for digit in digits[..decimals as usize].iter_mut().rev() {
-            *digit = b'0' + (part % 10) as u8;
-            part /= 10;
-        }
-        out.extend_from_slice(&digits[..decimals as usize]);
+        out.extend_from_slice(part);
+    } else {
+        out.extend_from_slice(b"0.");
+        out.extend_from_slice(&[b'0'; DECIMALS_MAX as usize][..decimals - digits.len()]);
+        out.extend_from_slice(digits);
     }
 }
 
@@ -343,6 +357,42 @@ mod tests {
             let t: i64 = render("{{time 100000 1 50}}", i).parse().expect("a number");
             assert!((100_000 + i as i64 - 50..=100_000 + i as i64).contains(&t));
         }
+    }
+
+    #[test]
+    fn decimals_are_always_so_many() {
+        let write = |units, decimals| {
+            let mut out = Vec::new();
+            write_decimal(units, decimals, &mut out);
+            String::from_utf8(out).expect("text")
+        };
+        let cases = [
+            (0, 2, "0.00"),
+            (5, 2, "0.05"),
+            (-123, 2, "-1.23"),
+            (123, 0, "123"),
+            (100, 2, "1.00"),
+            (7, 9, "0.000000007"),
+        ];
+        for (units, decimals, text) in cases {
+            assert_eq!(write(units, decimals), text);
+        }
+    }
+
+    #[test]
+    fn times_stay_within_the_range_of_time() {
+        assert_eq!(
+            render("{{time 9223372036854775807 1000}}", u64::MAX),
+            (i64::MAX - 1).to_string()
+        );
+        assert_eq!(
+            render("{{time -9223372036854775808 0 50}}", 3),
+            (i64::MIN + 1).to_string()
+        );
+        assert_eq!(
+            render("{{time 0 1000000}}", 1 << 62),
+            (i64::MAX - 1).to_string()
+        );
     }
 
     #[test]
