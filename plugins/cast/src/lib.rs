@@ -20,7 +20,6 @@ fn to_integer(line: Line<'_>, out: &mut Output) {
 }
 
 #[config]
-#[derive(Default)]
 struct Least {
     /// The least number to keep
     #[serde(default)]
@@ -39,14 +38,9 @@ fn at_least(number: Number, config: &Least) -> bool {
     number.n >= config.least
 }
 
-#[derive(Default, State)]
+/// What is counted is also what is put out.
+#[derive(Default, State, Emit)]
 struct Tally {
-    count: i64,
-    sum: i64,
-}
-
-#[derive(Emit)]
-struct Totals {
     count: i64,
     sum: i64,
 }
@@ -59,15 +53,7 @@ impl Tally {
         self.sum = self.sum.wrapping_add(number.n);
     }
 
-    fn merge(&mut self, later: Tally) {
-        self.count += later.count;
-        self.sum = self.sum.wrapping_add(later.sum);
-    }
-
-    fn finish(&self) -> Totals {
-        Totals {
-            count: self.count,
-            sum: self.sum,
-        }
+    fn finish(self) -> Tally {
+        self
     }
 }
