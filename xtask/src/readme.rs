@@ -1,8 +1,8 @@
 //! Runs the commands that README.md shows, in order, as a reader would.
 //!
-//! Every fenced `sh` block is a script, run by bash in the repository's root: one
-//! shell for all blocks, so that what one block makes the next one finds. A line whose command is
-//! `cargo xtask test` is left out, since it is what runs this.
+//! A fenced `sh` block is a script; one whose language is followed by a path is a file that the reader
+//! saves there. All run in the repository's root, in one shell, so that what one block makes the next one
+//! finds. `cargo xtask test` is left out, since it is what runs this.
 
 use std::fs;
 use std::process::Stdio;
@@ -11,75 +11,85 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell;
 
-/// Runs them all; answers how many commands there were.
+/// A fenced block that matters here.
+#[derive(Debug, PartialEq)]
+enum Block {
+    /// Commands.
+    Script(String),
+    /// Path and text.
+    File(String, String),
+}
+
+/// Runs them all; answers how many scripts there were.
 pub fn run_commands() -> Result<usize> {
     let readme = shell::root().join("README.md");
     let text = fs::read_to_string(&readme).with_context(|| format!("read {}", readme.display()))?;
-    let blocks = sh_blocks(&text);
-    if blocks.is_empty() {
+    let mut script = String::from("set -euo pipefail\n");
+    let mut scripts = 0;
+    for block in blocks(&text) {
+        match block {
+            Block::Script(commands) if commands.trim() == "cargo xtask test" => {}
+            Block::Script(commands) => {
+                script.push_str(&commands);
+                scripts += 1;
+            }
+            Block::File(path, text) => {
+                script.push_str(&format!(
+                    "mkdir -p \"$(dirname {path})\"\ncat > {path} <<'SAVED'\n{text}SAVED\n"
+                ));
+            }
+        }
+    }
+    if scripts == 0 {
         bail!("README.md shows no command");
     }
-    let mut script = String::from("set -euo pipefail\n");
-    let mut commands = 0;
-    for line in blocks.iter().flat_map(|block| block.lines()) {
-        if line.starts_with("cargo xtask test")
-            || line.starts_with("cd ")
-            || line.starts_with("git clone")
-        {
-            continue;
-        }
-        script.push_str(line);
-        script.push('\n');
-        if !line.starts_with([' ', '#', '}']) && !line.is_empty() {
-            commands += 1;
-        }
+    let tour = shell::root().join("target/tour");
+    if tour.exists() {
+        fs::remove_dir_all(&tour).context("clear target/tour")?;
     }
-    let scratch = shell::target().join("readme");
-    if scratch.exists() {
-        fs::remove_dir_all(&scratch).context("clear target/readme")?;
-    }
-    fs::create_dir_all(&scratch).context("make target/readme")?;
-    let file = scratch.join("commands.sh");
-    fs::write(&file, script).context("write target/readme/commands.sh")?;
+    fs::create_dir_all(&tour).context("make target/tour")?;
+    let file = tour.join("commands.sh");
+    fs::write(&file, script).context("write target/tour/commands.sh")?;
     let mut bash = shell::command("bash", &["-x"]);
-    bash.arg(&file).stdin(Stdio::null());
-    bash.env("PATH", path_with_release()?);
-    shell::run(&mut bash)?;
-    Ok(commands)
+    shell::run(bash.arg(&file).stdin(Stdio::null()))?;
+    Ok(scripts)
 }
 
-/// The reader has `wasmill` on the path (`cargo install`); here it is the one just built.
-fn path_with_release() -> Result<std::ffi::OsString> {
-    let old = std::env::var_os("PATH").unwrap_or_default();
-    let paths = std::iter::once(shell::target().join("release")).chain(std::env::split_paths(&old));
-    std::env::join_paths(paths).context("extend PATH")
-}
-
-/// The texts between "```sh" and "```".
-fn sh_blocks(text: &str) -> Vec<String> {
-    let mut blocks = Vec::new();
-    let mut open: Option<String> = None;
+/// The scripts and files of a page, in order.
+fn blocks(text: &str) -> Vec<Block> {
+    let mut found = Vec::new();
+    let mut open: Option<Block> = None;
+    let mut fenced = false;
     for line in text.lines() {
-        match &mut open {
-            Some(_) if line.trim() == "```" => blocks.extend(open.take()),
-            Some(block) => {
-                block.push_str(line);
-                block.push('\n');
+        if let Some(info) = line.strip_prefix("```") {
+            if fenced {
+                found.extend(open.take());
+            } else if let Some((_, path)) = info.split_once(' ') {
+                open = Some(Block::File(path.trim().to_owned(), String::new()));
+            } else if info == "sh" {
+                open = Some(Block::Script(String::new()));
             }
-            None if line.trim() == "```sh" => open = Some(String::new()),
-            None => {}
+            fenced = !fenced;
+        } else if let Some(Block::Script(body) | Block::File(_, body)) = &mut open {
+            body.push_str(line);
+            body.push('\n');
         }
     }
-    blocks
+    found
 }
 
 #[cfg(test)]
 mod tests {
-    use super::sh_blocks;
+    use super::{Block, blocks};
 
     #[test]
-    fn only_sh_blocks_are_commands() {
-        let text = "a\n```sh\none\ntwo\n```\n```toml\nno = 1\n```\n```sh\nthree\n```\n";
-        assert_eq!(sh_blocks(text), ["one\ntwo\n", "three\n"]);
+    fn scripts_and_saved_files_are_found_in_order() {
+        let page = "a\n```sh\none\ntwo\n```\n```toml\nno = 1\n```\n```toml a/b.toml\nx = 1\n```\n```sh\nthree\n```\n";
+        let expected = [
+            Block::Script("one\ntwo\n".into()),
+            Block::File("a/b.toml".into(), "x = 1\n".into()),
+            Block::Script("three\n".into()),
+        ];
+        assert_eq!(blocks(page), expected);
     }
 }
