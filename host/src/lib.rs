@@ -16,29 +16,33 @@ pub mod time;
 #[doc(hidden)]
 pub mod step;
 
+#[doc(hidden)]
+pub mod checkpoint;
+#[doc(hidden)]
+pub mod cli;
 pub mod config;
-#[doc(hidden)]
-pub mod format;
-#[doc(hidden)]
-pub mod window;
-#[doc(hidden)]
-pub mod keyed;
-#[doc(hidden)]
-pub mod join;
 #[doc(hidden)]
 pub mod dedup;
 #[doc(hidden)]
-pub mod process;
+pub mod format;
+pub mod job;
 #[doc(hidden)]
-pub mod table;
+pub mod join;
+#[doc(hidden)]
+pub mod keyed;
 #[doc(hidden)]
 pub mod plugin;
 #[doc(hidden)]
-pub mod source;
+pub mod process;
+#[doc(hidden)]
+pub mod runtime;
+#[doc(hidden)]
+pub mod script;
 #[doc(hidden)]
 pub mod sink;
 #[doc(hidden)]
-pub mod runtime;
-pub mod job;
+pub mod source;
 #[doc(hidden)]
-pub mod cli;
+pub mod table;
+#[doc(hidden)]
+pub mod window;

@@ -46,7 +46,12 @@ pub trait Output {
     fn reject(&mut self, batch: &Batch, rejected: Vec<Rejected>) -> Result<(), StepError>;
     /// A result (of a group, or a timer) that failed, with no input record to show: counted and, under
     /// dead-letter, written with key and window.
-    fn reject_result(&mut self, key: Option<&[u8]>, window: Option<(i64, i64)>, rejected: Rejected) -> Result<(), StepError>;
+    fn reject_result(
+        &mut self,
+        key: Option<&[u8]>,
+        window: Option<(i64, i64)>,
+        rejected: Rejected,
+    ) -> Result<(), StepError>;
     /// Counts late records (they are also emitted to `Port::Late`, by the step).
     fn count_late(&mut self, records: u64);
 }
@@ -88,9 +93,18 @@ pub struct StateEntry {
 pub trait Step: Send {
     /// Records on an input (index into the plan's inputs; a lookup's table comes last), in order.
     /// The watermark is that of the boundary before.
-    fn on_batch(&mut self, input: usize, batch: Batch, out: &mut dyn Output) -> Result<(), StepError>;
+    fn on_batch(
+        &mut self,
+        input: usize,
+        batch: Batch,
+        out: &mut dyn Output,
+    ) -> Result<(), StepError>;
     /// All records up to here came; time moves now. Called again while it answers `More`.
-    fn on_boundary(&mut self, at: Boundary<'_>, out: &mut dyn Output) -> Result<Progress, StepError>;
+    fn on_boundary(
+        &mut self,
+        at: Boundary<'_>,
+        out: &mut dyn Output,
+    ) -> Result<Progress, StepError>;
     /// The watermark that holds for the output, given the one that the step has.
     fn output_watermark(&self, watermark: Watermark) -> Watermark {
         watermark
@@ -106,11 +120,18 @@ pub trait Step: Send {
     }
     /// Takes one entry back. Entries come before the first batch.
     fn restore(&mut self, entry: &StateEntry) -> Result<(), StepError> {
-        Err(StepError::Failed(format!("this step keeps no state, yet a checkpoint has some ({} bytes)", entry.key.len())))
+        Err(StepError::Failed(format!(
+            "this step keeps no state, yet a checkpoint has some ({} bytes)",
+            entry.key.len()
+        )))
     }
     /// After all entries: where time stood.
     fn resume(&mut self, at: Boundary<'_>) {
         let _ = at;
+    }
+    /// What the step's function cost so far, if it has one.
+    fn function_stats(&self) -> Option<crate::plugin::FunctionStats> {
+        None
     }
     /// Bytes of memory that state takes (estimated, for limits and summaries).
     fn state_bytes(&self) -> usize {
@@ -120,5 +141,8 @@ pub trait Step: Send {
 
 /// Sets what every window result has: keys, timestamps and windows come from the group.
 pub fn windows_of(starts: Vec<i64>, ends: Vec<i64>) -> Windows {
-    Windows { starts: starts.into(), ends: ends.into() }
+    Windows {
+        starts: starts.into(),
+        ends: ends.into(),
+    }
 }

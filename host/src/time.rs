@@ -34,7 +34,10 @@ impl Clock {
     }
 
     /// Now.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the wall clock"
+    )]
     pub fn now(&self) -> i64 {
         match self {
             Clock::System => {
@@ -59,7 +62,10 @@ pub struct Stopwatch(std::time::Instant);
 
 impl Stopwatch {
     /// Starts one.
-    #[expect(clippy::disallowed_methods, reason = "the one place that measures spans")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that measures spans"
+    )]
     pub fn start() -> Stopwatch {
         Stopwatch(std::time::Instant::now())
     }

@@ -1,6 +1,8 @@
 //! `wasmill run`.
 
-use std::path::PathBuf;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::Exit;
 use super::args::RunArguments;
@@ -9,7 +11,12 @@ use super::progress::Shown;
 use super::style::{Style, colour_on_stderr};
 use super::summary;
 use crate::config::{Mode, Plan};
-use crate::job::report::{Progress, Summary};
+use crate::job::report::Summary;
+use crate::job::reporting::{self, ProgressMeter};
+use crate::job::{Environment, Job, JobEnding, Restore, Started};
+
+/// How often progress is shown.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
 /// How a job is run, beside its plan.
 #[derive(Clone, Debug)]
@@ -18,17 +25,6 @@ pub struct RunOptions {
     pub restore: Restore,
     /// A new plugin instance for every call.
     pub paranoid: bool,
-}
-
-/// What a job with checkpoints goes on from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Restore {
-    /// The latest checkpoint, if there is one.
-    Latest,
-    /// Nothing.
-    None,
-    /// This manifest.
-    Path(PathBuf),
 }
 
 /// Checks and runs a job.
@@ -89,10 +85,63 @@ pub struct JobFailed {
 
 /// Runs the job to its end, or until SIGINT or SIGTERM; shows progress meanwhile.
 fn run_job(plan: Plan, options: RunOptions, shown: &Shown) -> Result<Summary, JobFailed> {
-    let _ = (plan, options);
-    shown.update(&Progress::default());
-    Err(JobFailed {
-        message: "running jobs is still in work".to_string(),
+    let not_started = |message: String| JobFailed {
+        message,
         summary: None,
-    })
+    };
+    let name = plan.name.clone();
+    let environment = Environment {
+        restore: options.restore,
+        paranoid: options.paranoid,
+        ..Environment::system()
+    };
+    let started = Job::start(plan, environment).map_err(|e| not_started(e.to_string()))?;
+    let job = match started {
+        Started::Running(job) => job,
+        Started::FinishedBefore(epoch) => {
+            let note = format!(
+                "the job read all its input before (checkpoint {epoch}): nothing to do; --restore none starts it again"
+            );
+            return Ok(Summary {
+                job: name,
+                ending: "finished",
+                notes: vec![note],
+                ..Summary::default()
+            });
+        }
+    };
+    stop_on_signals(&job).map_err(|e| not_started(format!("cannot listen for signals: {e}")))?;
+    let mut meter = ProgressMeter::default();
+    let ending = loop {
+        match job.wait_for(PROGRESS_EVERY) {
+            Some(ending) => break ending,
+            None => shown.update(&meter.progress(&job)),
+        }
+    };
+    let summary = reporting::summary(&job, &ending);
+    match ending {
+        JobEnding::Finished | JobEnding::Stopped => Ok(summary),
+        JobEnding::Failed(message) => Err(JobFailed {
+            message,
+            summary: Some(Box::new(summary)),
+        }),
+    }
+}
+
+/// The first SIGINT or SIGTERM stops the job, a second one the process.
+fn stop_on_signals(job: &Job) -> std::io::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    let stop = job.stopper();
+    std::thread::Builder::new()
+        .name("wasmill-signals".into())
+        .spawn(move || {
+            let mut signals = signals.forever();
+            if signals.next().is_some() {
+                stop();
+            }
+            if let Some(signal) = signals.next() {
+                std::process::exit(128 + signal);
+            }
+        })?;
+    Ok(())
 }

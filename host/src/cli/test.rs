@@ -1,11 +1,15 @@
 //! `wasmill test`.
 
-use std::path::PathBuf;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Exit;
 use super::args::TestArguments;
 use super::check::plan_or_exit;
 use crate::config::{Mode, Plan};
+use crate::script::diff::diff;
+use crate::script::play::{PlayError, play};
 
 /// How a script is run, beside the plan.
 #[derive(Clone, Debug)]
@@ -29,12 +33,55 @@ pub fn run(arguments: TestArguments) -> Exit {
         expect: arguments.expect,
         paranoid: arguments.paranoid,
     };
-    test_job(plan, options)
+    test_job(plan, &options)
 }
 
-/// Drives the job by the script.
-fn test_job(plan: Plan, options: TestOptions) -> Exit {
-    let _ = (plan, options);
-    eprintln!("error: testing jobs is still in work");
-    Exit::Failed
+/// Drives the job by the script; what comes out goes to standard output, what differs to standard error.
+fn test_job(plan: Plan, options: &TestOptions) -> Exit {
+    let failed = |message: &dyn std::fmt::Display| {
+        eprintln!("error: {message}");
+        Exit::Failed
+    };
+    let expected = match options.expect.as_deref().map(read_lines).transpose() {
+        Ok(expected) => expected,
+        Err(message) => {
+            eprintln!("error: {message}");
+            return Exit::Refused;
+        }
+    };
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut lines = Vec::new();
+    let mut print = |line: &str| {
+        // Whoever reads may have enough: the test goes on, and its exit code counts.
+        let _ = writeln!(out, "{line}");
+        lines.push(line.to_owned());
+    };
+    let result = play(
+        Arc::new(plan),
+        options.paranoid,
+        &options.script,
+        &mut print,
+    );
+    let _ = out.flush();
+    match result {
+        Err(PlayError::Script(message)) => {
+            eprintln!("error: {message}");
+            return Exit::Refused;
+        }
+        Err(PlayError::Job(message)) => return failed(&message),
+        Ok(()) => {}
+    }
+    match expected.and_then(|expected| diff(&expected, &lines)) {
+        Some(text) => failed(&text),
+        None => Exit::Fine,
+    }
+}
+
+fn read_lines(file: &Path) -> Result<Vec<String>, String> {
+    let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    Ok(text
+        .lines()
+        .filter(|l| !l.trim().is_empty())
+        .map(str::to_owned)
+        .collect())
 }

@@ -32,6 +32,11 @@ impl<'b> Envelopes<'b> {
         }
     }
 
+    /// The batch.
+    pub fn batch(&self) -> &Batch {
+        self.batch
+    }
+
     /// Appends row `row`'s envelope, without a line end.
     pub fn write(&self, row: usize, out: &mut Vec<u8>) {
         out.push(b'{');

@@ -1,3 +1,318 @@
-//! (in work)
+//! A running job behind a handle: start, stop, status, wait. Any number of them live in one process.
+//!
+//! This module starts threads and says how a job ended; what tasks do is `runtime`'s.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use parking_lot::Mutex;
+
+use crate::config::Plan;
+use crate::runtime::assemble::{Assembly, AssemblySettings};
+use crate::runtime::permits::Permits;
+use crate::runtime::task::TaskError;
+use crate::runtime::worker::{self, CheckpointLine, Ending, Shared};
+use crate::sink::Console;
+use crate::time::Clock;
+
+use checkpoints::Keeper;
+use recover::Recovery;
+
+mod checkpoints;
+mod recover;
 pub mod report;
+pub mod reporting;
+mod sinks;
+mod start;
+
+/// What a job runs with beside its plan.
+#[derive(Clone)]
+pub struct Environment {
+    /// Processing time.
+    pub clock: Clock,
+    /// CPU permits, shared by all jobs of the process.
+    pub permits: Permits,
+    /// Standard output, for console sinks.
+    pub console: Console,
+    /// What to go on from.
+    pub restore: Restore,
+    /// A new plugin instance for every call: slow, and every result must stay the same.
+    pub paranoid: bool,
+}
+
+impl Environment {
+    /// The machine's clock, cores and standard output.
+    pub fn system() -> Environment {
+        Environment {
+            clock: Clock::System,
+            permits: Permits::per_core(),
+            console: Console::stdout(),
+            restore: Restore::Latest,
+            paranoid: false,
+        }
+    }
+}
+
+/// What a job with checkpoints goes on from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Restore {
+    /// The latest checkpoint, if there is one.
+    #[default]
+    Latest,
+    /// Nothing: it starts empty.
+    None,
+    /// This manifest.
+    Path(PathBuf),
+}
+
+/// A started job, or word that there is nothing to do.
+pub enum Started {
+    /// It runs.
+    Running(Box<Job>),
+    /// Its last checkpoint (this epoch) says that all input was read before.
+    FinishedBefore(u64),
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobEnding {
+    /// The input ended and all results are written.
+    Finished,
+    /// It was stopped: what was read is processed and written, open windows stay open.
+    Stopped,
+    /// What failed: step, record, limit, in words.
+    Failed(String),
+}
+
+/// Where a job is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobStatus {
+    /// At work.
+    Running,
+    /// Asked to stop.
+    Stopping,
+    /// Over.
+    Ended(JobEnding),
+}
+
+/// A running job. Dropping the handle stops the job, without waiting for it.
+pub struct Job {
+    assembly: Arc<Assembly>,
+    stop: Arc<Mutex<Option<Sender<std::convert::Infallible>>>>,
+    status: Arc<Mutex<JobStatus>>,
+    /// Disconnected when the job is over.
+    over: Receiver<std::convert::Infallible>,
+    started: Instant,
+    taken_at: Arc<AtomicI64>,
+    passed_over: Vec<String>,
+}
+
+impl Job {
+    /// Starts all tasks of a plan.
+    pub fn start(plan: Plan, environment: Environment) -> Result<Started, TaskError> {
+        let plan = Arc::new(plan);
+        let settings = AssemblySettings {
+            parallelism: plan.parallelism,
+            ordered: false,
+            show_unread: false,
+            paranoid: environment.paranoid,
+        };
+        let beginning = match &plan.checkpoint {
+            None => None,
+            Some(checkpoint) => {
+                match recover::recover(&plan, &checkpoint.path, &environment.restore)? {
+                    Recovery::Finished(epoch) => return Ok(Started::FinishedBefore(epoch)),
+                    Recovery::Begin(beginning) => Some(*beginning),
+                }
+            }
+        };
+        let assembly = Arc::new(Assembly::new(Arc::clone(&plan), settings)?);
+        let sinks = sinks::open(&assembly, beginning.as_ref(), &environment.console)?;
+        let (stop, stopped) = worker::stop_channel();
+        let (endings, ended) = unbounded();
+        let keeper = beginning
+            .as_ref()
+            .map(|b| Arc::new(AtomicU64::new(b.epoch)));
+        let (reports, reported) = unbounded();
+        let line = keeper.as_ref().map(|epoch| CheckpointLine {
+            epoch: Arc::clone(epoch),
+            reports,
+        });
+        let shared = Shared {
+            clock: environment.clock.clone(),
+            permits: environment.permits,
+            limits: plan.batch,
+            stop: stopped,
+            checkpoints: line,
+        };
+        let restored = beginning.as_ref().and_then(|b| b.restored.as_ref());
+        let workers = start::workers(&assembly, &shared, &sinks, restored)?;
+        drop(shared);
+        let mut count = workers.len();
+        let thread = |e: std::io::Error| TaskError::Host(format!("cannot start a thread: {e}"));
+        for (name, worker) in workers {
+            worker::spawn(name, worker, endings.clone()).map_err(thread)?;
+        }
+        let taken_at = Arc::new(AtomicI64::new(0));
+        let mut passed_over = Vec::new();
+        if let (Some(beginning), Some(epoch), Some(checkpoint)) =
+            (beginning, keeper, &plan.checkpoint)
+        {
+            passed_over = beginning.passed_over;
+            let keeper = Keeper {
+                assembly: Arc::clone(&assembly),
+                identity: beginning.identity,
+                run: beginning.run,
+                store: beginning.store,
+                plan: checkpoint.clone(),
+                clock: environment.clock,
+                epoch,
+                taken_at: Arc::clone(&taken_at),
+                sinks: sinks.iter().map(Option::clone).collect(),
+                reports: reported,
+            };
+            count += 1;
+            let name = format!("{}/checkpoints", plan.name);
+            let endings = endings.clone();
+            let body = move || {
+                let ending = keeper
+                    .run()
+                    .map_or_else(Ending::Failed, |()| Ending::Finished);
+                let _ = endings.send(("checkpoints".into(), ending));
+            };
+            std::thread::Builder::new()
+                .name(name)
+                .spawn(body)
+                .map_err(thread)?;
+        }
+        drop(endings);
+        let stop = Arc::new(Mutex::new(Some(stop)));
+        let status = Arc::new(Mutex::new(JobStatus::Running));
+        let (running, over) = worker::stop_channel();
+        {
+            let (stop, status) = (Arc::clone(&stop), Arc::clone(&status));
+            std::thread::Builder::new()
+                .name(format!("{}/supervisor", plan.name))
+                .spawn(move || {
+                    supervise(count, &ended, &stop, &status);
+                    drop(running);
+                })
+                .map_err(thread)?;
+        }
+        let started = Instant::now();
+        let job = Job {
+            assembly,
+            stop,
+            status,
+            over,
+            started,
+            taken_at,
+            passed_over,
+        };
+        Ok(Started::Running(Box::new(job)))
+    }
+
+    /// Asks it to stop: sources read no more, what was read is finished. Returns at once.
+    pub fn stop(&self) {
+        let mut status = self.status.lock();
+        if *status == JobStatus::Running {
+            *status = JobStatus::Stopping;
+        }
+        self.stop.lock().take();
+    }
+
+    /// A cheap clone that can only stop it: for signal handlers.
+    pub fn stopper(&self) -> impl Fn() + Send + Sync + 'static {
+        let (stop, status) = (Arc::clone(&self.stop), Arc::clone(&self.status));
+        move || {
+            let mut status = status.lock();
+            if *status == JobStatus::Running {
+                *status = JobStatus::Stopping;
+            }
+            stop.lock().take();
+        }
+    }
+
+    /// Where it is.
+    pub fn status(&self) -> JobStatus {
+        self.status.lock().clone()
+    }
+
+    /// Waits until it is over.
+    pub fn wait(&self) -> JobEnding {
+        loop {
+            if let Some(ending) = self.wait_for(Duration::from_secs(3600)) {
+                return ending;
+            }
+        }
+    }
+
+    /// Waits so long at most; none: it is not over yet.
+    pub fn wait_for(&self, time: Duration) -> Option<JobEnding> {
+        let _ = self.over.recv_timeout(time);
+        match self.status() {
+            JobStatus::Ended(ending) => Some(ending),
+            JobStatus::Running | JobStatus::Stopping => None,
+        }
+    }
+
+    /// Counters, names and stages, for reports.
+    pub fn assembly(&self) -> &Assembly {
+        &self.assembly
+    }
+
+    /// When its last checkpoint was taken (milliseconds since 1970 UTC); 0 before the first, and without any.
+    pub fn checkpointed_at(&self) -> i64 {
+        self.taken_at.load(Ordering::Relaxed)
+    }
+
+    /// Checkpoints that were passed over at the start because they are broken.
+    pub fn passed_over(&self) -> &[String] {
+        &self.passed_over
+    }
+
+    /// Since when it runs.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+}
+
+/// Collects endings. The first failure stops the others and is the job's.
+fn supervise(
+    count: usize,
+    ended: &Receiver<(String, Ending)>,
+    stop: &Mutex<Option<Sender<std::convert::Infallible>>>,
+    status: &Mutex<JobStatus>,
+) {
+    let (mut failure, mut stopped) = (None, false);
+    for (name, ending) in ended.iter().take(count) {
+        match ending {
+            Ending::Finished => {}
+            Ending::Stopped => stopped = true,
+            // Someone else failed: that ending comes too.
+            Ending::DownstreamGone | Ending::UpstreamGone => {}
+            // `| head`: whoever read the output has enough. Nothing is wrong.
+            Ending::Failed(TaskError::Sink(error)) if error.reader_gone => {
+                stopped = true;
+                stop.lock().take();
+            }
+            Ending::Failed(error) => failure = failure.or_else(|| Some(error.to_string())),
+            Ending::Panicked(text) => {
+                failure = failure
+                    .or_else(|| Some(format!("task {name} panicked (a bug of the host): {text}")));
+            }
+        }
+        if failure.is_some() {
+            stop.lock().take();
+        }
+    }
+    let ending = match failure {
+        Some(text) => JobEnding::Failed(text),
+        None if stopped => JobEnding::Stopped,
+        None => JobEnding::Finished,
+    };
+    *status.lock() = JobStatus::Ended(ending);
+}

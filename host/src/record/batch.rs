@@ -30,7 +30,16 @@ pub struct Batch {
 impl Batch {
     /// A batch with values only.
     pub fn of(len: usize, value: Value) -> Batch {
-        Batch { len, keys: None, timestamps: None, value, windows: None, headers: None, origins: Origins::None, errors: None }
+        Batch {
+            len,
+            keys: None,
+            timestamps: None,
+            value,
+            windows: None,
+            headers: None,
+            origins: Origins::None,
+            errors: None,
+        }
     }
 }
 
@@ -90,7 +99,11 @@ pub struct Origin {
 
 impl Origin {
     /// Stands in `Origins::Each` for a record that no single input record stands behind.
-    pub const NONE: Origin = Origin { source: NodeIndex::MAX, partition: u32::MAX, offset: u64::MAX };
+    pub const NONE: Origin = Origin {
+        source: NodeIndex::MAX,
+        partition: u32::MAX,
+        offset: u64::MAX,
+    };
 }
 
 /// Origins of all records of a batch.
@@ -109,7 +122,10 @@ impl Origins {
     pub fn get(&self, i: usize) -> Option<Origin> {
         match self {
             Origins::None => None,
-            Origins::Run(first) => Some(Origin { offset: first.offset + i as u64, ..*first }),
+            Origins::Run(first) => Some(Origin {
+                offset: first.offset + i as u64,
+                ..*first
+            }),
             Origins::Each(all) => all.get(i).copied().filter(|origin| *origin != Origin::NONE),
         }
     }

@@ -10,7 +10,10 @@ pub struct Blobs {
 
 impl Default for Blobs {
     fn default() -> Blobs {
-        Blobs { offsets: vec![0], data: Vec::new() }
+        Blobs {
+            offsets: vec![0],
+            data: Vec::new(),
+        }
     }
 }
 
@@ -19,7 +22,10 @@ impl Blobs {
     pub fn with_capacity(strings: usize, bytes: usize) -> Blobs {
         let mut offsets = Vec::with_capacity(strings + 1);
         offsets.push(0);
-        Blobs { offsets, data: Vec::with_capacity(bytes) }
+        Blobs {
+            offsets,
+            data: Vec::with_capacity(bytes),
+        }
     }
 
     /// Takes buffers whose shape was checked before: first offset 0, none falling, last = data length.
@@ -29,7 +35,10 @@ impl Blobs {
     pub fn from_parts(offsets: Vec<u32>, data: Vec<u8>) -> Blobs {
         assert!(offsets.first() == Some(&0), "first offset is 0");
         assert!(offsets.is_sorted(), "offsets do not fall");
-        assert!(offsets.last().copied() == u32::try_from(data.len()).ok(), "last offset is the length of data");
+        assert!(
+            offsets.last().copied() == u32::try_from(data.len()).ok(),
+            "last offset is the length of data"
+        );
         Blobs { offsets, data }
     }
 
@@ -56,7 +65,8 @@ impl Blobs {
     #[inline]
     pub fn push(&mut self, bytes: &[u8]) {
         self.data.extend_from_slice(bytes);
-        self.offsets.push(u32::try_from(self.data.len()).expect("a batch is bounded far below 4 GiB"));
+        self.offsets
+            .push(u32::try_from(self.data.len()).expect("a batch is bounded far below 4 GiB"));
     }
 
     /// Removes all strings, keeps the buffers.

@@ -7,15 +7,15 @@
 pub(crate) mod arrays;
 mod batch;
 mod blobs;
+pub mod codec;
 mod needs;
 mod select;
-pub mod codec;
 mod value;
 
 pub use batch::{Batch, ErrorInfo, Headers, Origin, Origins, Windows};
 pub use blobs::Blobs;
-pub use needs::Needs;
 pub use codec::RowsBuilder;
+pub use needs::Needs;
 pub use value::{
     Column, CsvRows, EmitField, Extracted, FieldSpec, Form, Issue, IssueKind, Kind, Row, Value,
 };

@@ -189,11 +189,18 @@ pub struct Value {
 impl Value {
     /// Values of one form, nothing extracted yet.
     pub fn new(form: Form) -> Value {
-        Value { form, bytes: None, extracted: Vec::new() }
+        Value {
+            form,
+            bytes: None,
+            extracted: Vec::new(),
+        }
     }
 
     /// The field, if it was extracted before.
     pub fn extracted(&self, spec: &FieldSpec) -> Option<&Extracted> {
-        self.extracted.iter().find(|(s, _)| s == spec).map(|(_, e)| e)
+        self.extracted
+            .iter()
+            .find(|(s, _)| s == spec)
+            .map(|(_, e)| e)
     }
 }

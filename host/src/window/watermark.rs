@@ -98,6 +98,15 @@ pub enum WatermarkId {
         /// Its partition.
         partition: u32,
     },
+    /// The same behind a transform that assigns timestamps: its watermark is made there.
+    Assigned {
+        /// Index of the transform in its plan.
+        step: NodeIndex,
+        /// The source behind it.
+        source: NodeIndex,
+        /// Its partition.
+        partition: u32,
+    },
     /// A task of a step that keeps time itself (window, join, dedup …).
     Task {
         /// Index of the step in its plan.
@@ -260,6 +269,25 @@ impl WatermarkTracker {
                 .filter(|e| e.watermark != Watermark::END.0)
         };
         live().next().is_some() && live().all(|e| e.activity == Activity::Idle)
+    }
+
+    /// Goes on where another tracker of this step stood, whatever channels it had: its time, and of each thing that
+    /// both heard of, what it said last and whether it was idle.
+    pub fn adopt(&mut self, before: &WatermarkTracker) {
+        self.current = self.current.max(before.current);
+        for (input, &watermark) in self.inputs.iter_mut().zip(&before.inputs) {
+            *input = (*input).max(watermark);
+        }
+        for entry in &mut self.entries {
+            let same = before
+                .entries
+                .iter()
+                .filter(|b| b.input == entry.input && b.id == entry.id);
+            if let Some(least) = same.min_by_key(|b| b.watermark) {
+                entry.watermark = entry.watermark.max(least.watermark);
+                entry.activity = least.activity;
+            }
+        }
     }
 
     fn matching(&mut self, channel: u32, id: WatermarkId) -> impl Iterator<Item = &mut Entry> {

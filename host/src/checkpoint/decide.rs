@@ -1,0 +1,248 @@
+//! What recovery does with what it finds: a plain function over plain data. No files, no clock.
+
+use super::manifest::{JobIdentity, Manifest};
+
+/// What was found under a manifest's name.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// A manifest whose files are all there, with the right length and checksum.
+    Whole(Box<Manifest>),
+    /// Something that cannot be used, and why.
+    Broken {
+        /// From its name.
+        epoch: u64,
+        /// File name.
+        name: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// What the user asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The latest there is.
+    Latest,
+    /// A new start, whatever is there.
+    None,
+    /// This one (`--restore PATH`).
+    Epoch(u64),
+}
+
+/// What is to be done. Every answer is here.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RecoveryDecision {
+    /// Nothing was there (or it is not wanted): start with empty state. `next`: the first epoch to write.
+    Fresh {
+        /// First epoch of the new run.
+        next: u64,
+    },
+    /// Go on from this epoch. `passed_over`: newer ones that are broken, to be told loudly.
+    Restore {
+        /// Which.
+        epoch: u64,
+        /// Names and reasons.
+        passed_over: Vec<String>,
+    },
+    /// The job read all its input before: nothing to do.
+    Finished {
+        /// The epoch that says so.
+        epoch: u64,
+    },
+    /// Start nothing.
+    Refuse(
+        /// Why, and what to do.
+        String,
+    ),
+}
+
+/// Decides. `found` may be in any order.
+///
+/// | found | wanted | decision |
+/// |---|---|---|
+/// | nothing | latest | fresh |
+/// | only broken ones | latest | refuse: never silently empty |
+/// | newest whole one is of another job or shape | latest | refuse, with what differs |
+/// | newest whole one says finished | latest | finished |
+/// | a whole one | latest | restore it, newer broken ones named |
+/// | anything | none | fresh, numbered after all that is there |
+/// | that one whole | epoch | restore it |
+/// | that one broken or absent | epoch | refuse |
+pub fn decide(found: &[Found], identity: &JobIdentity, wanted: &Wanted) -> RecoveryDecision {
+    let last = found.iter().map(Found::epoch).max();
+    let mut newest_first: Vec<&Found> = found.iter().collect();
+    newest_first.sort_by_key(|f| std::cmp::Reverse(f.epoch()));
+    match wanted {
+        Wanted::None => RecoveryDecision::Fresh {
+            next: last.unwrap_or(0) + 1,
+        },
+        Wanted::Epoch(epoch) => match newest_first.iter().find(|f| f.epoch() == *epoch) {
+            None => RecoveryDecision::Refuse(format!("there is no checkpoint {epoch}")),
+            Some(Found::Broken { name, why, .. }) => {
+                RecoveryDecision::Refuse(format!("{name} cannot be used: {why}"))
+            }
+            Some(Found::Whole(manifest)) => go_on(manifest, identity, Vec::new(), false),
+        },
+        Wanted::Latest => {
+            let mut passed_over = Vec::new();
+            for candidate in newest_first {
+                match candidate {
+                    Found::Broken { name, why, .. } => passed_over.push(format!("{name}: {why}")),
+                    Found::Whole(manifest) => return go_on(manifest, identity, passed_over, true),
+                }
+            }
+            if passed_over.is_empty() {
+                return RecoveryDecision::Fresh { next: 1 };
+            }
+            RecoveryDecision::Refuse(format!(
+                "no checkpoint there can be used, and starting empty would lose state without a word:\n  {}\nuse --restore none to start empty",
+                passed_over.join("\n  ")
+            ))
+        }
+    }
+}
+
+fn go_on(
+    manifest: &Manifest,
+    identity: &JobIdentity,
+    passed_over: Vec<String>,
+    may_be_finished: bool,
+) -> RecoveryDecision {
+    if manifest.identity.job != identity.job {
+        return RecoveryDecision::Refuse(format!(
+            "the checkpoints there are of job {:?}, not of {:?}: give this job a folder of its own",
+            manifest.identity.job, identity.job
+        ));
+    }
+    if manifest.identity.fingerprint != identity.fingerprint {
+        return RecoveryDecision::Refuse(format!(
+            "the job has changed since checkpoint {}:\n{}use --restore none to start empty",
+            manifest.epoch,
+            difference(&manifest.identity.shape, &identity.shape)
+        ));
+    }
+    if manifest.finished && may_be_finished {
+        return RecoveryDecision::Finished {
+            epoch: manifest.epoch,
+        };
+    }
+    RecoveryDecision::Restore {
+        epoch: manifest.epoch,
+        passed_over,
+    }
+}
+
+/// What is gone (-) and new (+).
+fn difference(before: &[String], now: &[String]) -> String {
+    let gone = before
+        .iter()
+        .filter(|l| !now.contains(l))
+        .map(|l| format!("  - {l}\n"));
+    let new = now
+        .iter()
+        .filter(|l| !before.contains(l))
+        .map(|l| format!("  + {l}\n"));
+    gone.chain(new).collect()
+}
+
+impl Found {
+    /// Number of the checkpoint.
+    pub fn epoch(&self) -> u64 {
+        match self {
+            Found::Whole(manifest) => manifest.epoch,
+            Found::Broken { epoch, .. } => *epoch,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(job: &str, shape: &str) -> JobIdentity {
+        JobIdentity {
+            job: job.into(),
+            fingerprint: shape.into(),
+            shape: vec![shape.into()],
+            plugins: Default::default(),
+        }
+    }
+
+    fn whole(epoch: u64, finished: bool) -> Found {
+        Found::Whole(Box::new(Manifest {
+            format: 1,
+            epoch,
+            taken_at: 0,
+            identity: identity("j", "a"),
+            run: "r".into(),
+            finished,
+            files: Vec::new(),
+            positions: Vec::new(),
+            times: Default::default(),
+            prepared: Vec::new(),
+        }))
+    }
+
+    fn broken(epoch: u64) -> Found {
+        Found::Broken {
+            epoch,
+            name: format!("manifest-{epoch}"),
+            why: "torn".into(),
+        }
+    }
+
+    #[test]
+    fn every_row_of_the_table_is_decided_as_it_says() {
+        use RecoveryDecision as D;
+        let me = identity("j", "a");
+        let restore = |epoch| D::Restore {
+            epoch,
+            passed_over: Vec::new(),
+        };
+        assert_eq!(decide(&[], &me, &Wanted::Latest), D::Fresh { next: 1 });
+        assert!(
+            matches!(decide(&[broken(1)], &me, &Wanted::Latest), D::Refuse(why) if why.contains("torn") && why.contains("--restore none"))
+        );
+        assert_eq!(
+            decide(&[whole(2, false), whole(10, false)], &me, &Wanted::Latest),
+            restore(10)
+        );
+        assert_eq!(
+            decide(&[whole(2, false), broken(3)], &me, &Wanted::Latest),
+            D::Restore {
+                epoch: 2,
+                passed_over: vec!["manifest-3: torn".into()]
+            }
+        );
+        assert_eq!(
+            decide(&[whole(2, true)], &me, &Wanted::Latest),
+            D::Finished { epoch: 2 }
+        );
+        assert_eq!(
+            decide(&[whole(2, true), broken(7)], &me, &Wanted::None),
+            D::Fresh { next: 8 }
+        );
+        assert_eq!(
+            decide(&[whole(1, false), whole(2, true)], &me, &Wanted::Epoch(1)),
+            restore(1)
+        );
+        assert!(matches!(
+            decide(&[broken(1)], &me, &Wanted::Epoch(1)),
+            D::Refuse(_)
+        ));
+        assert!(matches!(
+            decide(&[whole(1, false)], &me, &Wanted::Epoch(4)),
+            D::Refuse(_)
+        ));
+    }
+
+    #[test]
+    fn a_changed_job_is_refused_with_what_differs() {
+        let decision = decide(&[whole(1, false)], &identity("j", "b"), &Wanted::Latest);
+        assert!(
+            matches!(decision, RecoveryDecision::Refuse(why) if why.contains("  - a\n  + b\n"))
+        );
+        let decision = decide(&[whole(1, false)], &identity("other", "a"), &Wanted::Latest);
+        assert!(matches!(decision, RecoveryDecision::Refuse(why) if why.contains("of job \"j\"")));
+    }
+}

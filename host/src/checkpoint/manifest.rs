@@ -1,0 +1,131 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What a checkpoint belongs to. Two of the same job agree in the first two; the plugins may change within
+/// what their accumulator versions allow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobIdentity {
+    /// Name of the job.
+    pub job: String,
+    /// Hash over sources and stateful steps: names, kinds, windows, keys. Not over paths, limits and sinks.
+    pub fingerprint: String,
+    /// One line per thing that went into the fingerprint: what a refusal compares.
+    pub shape: Vec<String>,
+    /// SHA-256 of each plugin, by name.
+    pub plugins: BTreeMap<String, String>,
+}
+
+/// A checkpoint as its manifest tells it. JSON; members are only ever added. Must stay readable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// `FORMAT_VERSION` of the host that wrote it.
+    pub format: u32,
+    /// Number of the checkpoint, from 1.
+    pub epoch: u64,
+    /// When it was taken: milliseconds since 1970 UTC.
+    pub taken_at: i64,
+    /// Whose it is.
+    pub identity: JobIdentity,
+    /// Number of the run that took it: parts of sinks carry it.
+    pub run: String,
+    /// The input was read to its end and everything is written: there is nothing to go on with.
+    pub finished: bool,
+    /// Files of state, in the same folder.
+    pub files: Vec<StateFile>,
+    /// Position of each partition read: source name, partition.
+    pub positions: Vec<PartitionPosition>,
+    /// Watermark trackers of stateful steps, by name.
+    pub times: BTreeMap<String, serde_json::Value>,
+    /// What sinks prepared, to be published once this manifest is there: sink name, task.
+    pub prepared: Vec<PreparedSink>,
+}
+
+/// A partition of a source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartitionPosition {
+    /// Source.
+    pub source: String,
+    /// Partition.
+    pub partition: u32,
+    /// What people call it.
+    pub name: String,
+    /// Where it stands.
+    pub position: serde_json::Value,
+    /// It was read to its end.
+    pub ended: bool,
+    /// Its watermarks.
+    pub times: serde_json::Value,
+}
+
+/// Output that waits for the manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PreparedSink {
+    /// Sink of the graph.
+    pub sink: String,
+    /// The task whose writer prepared it.
+    pub task: usize,
+    /// The sink's own words.
+    pub parts: serde_json::Value,
+}
+
+/// A file of state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateFile {
+    /// Its name in the folder.
+    pub name: String,
+    /// Step whose state it holds.
+    pub step: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// xxh3-64 of all its bytes, hex.
+    pub checksum: String,
+    /// Entries in it.
+    pub entries: u64,
+}
+
+/// xxh3-64 as it is written in manifests.
+pub fn checksum(bytes: &[u8]) -> String {
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(bytes))
+}
+
+impl Manifest {
+    /// The file's bytes: a line of checksum, then JSON.
+    pub fn encode(&self) -> Vec<u8> {
+        let json = serde_json::to_vec_pretty(self).expect("a manifest is plain data");
+        let mut bytes = format!("wasmill-manifest {}\n", checksum(&json)).into_bytes();
+        bytes.extend(json);
+        bytes
+    }
+
+    /// Reads a manifest. The error says what is wrong with it.
+    pub fn decode(bytes: &[u8]) -> Result<Manifest, String> {
+        let end = bytes
+            .iter()
+            .position(|&b| b == b'\n')
+            .ok_or("it has no first line")?;
+        let head = std::str::from_utf8(&bytes[..end]).map_err(|_| "its first line is not text")?;
+        let sum = head
+            .strip_prefix("wasmill-manifest ")
+            .ok_or("it does not begin like a manifest")?;
+        let json = &bytes[end + 1..];
+        if checksum(json) != sum {
+            return Err("its checksum does not match: it is torn or was changed".into());
+        }
+        let version: Version =
+            serde_json::from_slice(json).map_err(|e| format!("it does not read: {e}"))?;
+        if version.format > super::FORMAT_VERSION {
+            return Err(format!(
+                "a newer wasmill wrote it (format {}, this one reads up to {})",
+                version.format,
+                super::FORMAT_VERSION
+            ));
+        }
+        serde_json::from_slice(json).map_err(|e| format!("it does not read: {e}"))
+    }
+}
+
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
+}

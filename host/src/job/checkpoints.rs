@@ -1,0 +1,253 @@
+//! Keeps a running job's checkpoints: starts epochs, gathers what tasks report, writes, publishes.
+//!
+//! The order of a checkpoint, which is what makes output exactly once:
+//! 1. every task reports its state, and its sinks have closed their parts (synced, hidden);
+//! 2. files of state are written and synced;
+//! 3. the manifest gets its name: from here on the checkpoint counts;
+//! 4. parts are published, by renames that may be repeated;
+//! 5. older checkpoints and their files are removed.
+//!
+//! A crash before 3 leaves the checkpoint before; after 3, recovery repeats 4 from the manifest.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use crate::checkpoint::manifest::{Manifest, PartitionPosition, PreparedSink};
+use crate::checkpoint::state::StateWriter;
+use crate::checkpoint::{CheckpointStore, FORMAT_VERSION, JobIdentity, StateFile};
+use crate::config::plan::CheckpointPlan;
+use crate::runtime::assemble::Assembly;
+use crate::runtime::task::TaskError;
+use crate::runtime::worker::TaskReport;
+use crate::sink::Sink;
+use crate::time::Clock;
+
+/// How often the keeper looks whether an epoch is due.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What the keeper of a job's checkpoints has.
+pub struct Keeper {
+    /// The job.
+    pub assembly: Arc<Assembly>,
+    /// Whose checkpoints they are.
+    pub identity: JobIdentity,
+    /// The run that takes them.
+    pub run: String,
+    /// Where they go.
+    pub store: CheckpointStore,
+    /// When, how many.
+    pub plan: CheckpointPlan,
+    /// The clock of the job.
+    pub clock: Clock,
+    /// The epoch that reading tasks should end next.
+    pub epoch: Arc<AtomicU64>,
+    /// When the last checkpoint was durable, on the clock; for reports.
+    pub taken_at: Arc<AtomicI64>,
+    /// Sinks, by number in the graph, where they take part in checkpoints.
+    pub sinks: Vec<Option<Arc<dyn Sink>>>,
+    /// From the tasks. Closed when all are gone.
+    pub reports: Receiver<TaskReport>,
+}
+
+#[derive(Default)]
+struct Gathered {
+    /// Reports of the epoch under way, by (stage, task).
+    epoch: BTreeMap<(usize, usize), TaskReport>,
+    /// Last reports of tasks that are over.
+    over: BTreeMap<(usize, usize), TaskReport>,
+}
+
+impl Gathered {
+    /// Whether each task has a word for the epoch under way. One that is over without having seen the barrier
+    /// ended before it: its last word holds.
+    fn complete(&self, tasks: usize) -> bool {
+        let only_over = self
+            .over
+            .keys()
+            .filter(|at| !self.epoch.contains_key(at))
+            .count();
+        self.epoch.len() + only_over == tasks
+    }
+}
+
+impl Keeper {
+    /// Works until the job is over. An error ends the job.
+    pub fn run(self) -> Result<(), TaskError> {
+        let tasks = self.assembly.graph().stages.len() * self.assembly.parallelism();
+        let mut gathered = Gathered::default();
+        let (mut under_way, mut last_start) = (None, self.clock.now());
+        self.taken_at.store(last_start, Ordering::Relaxed);
+        loop {
+            match self.reports.recv_timeout(LOOK) {
+                Ok(report) => take(report, under_way, &mut gathered),
+                Err(RecvTimeoutError::Timeout) => {}
+                // All tasks are gone, not all with a last word: the job failed, and its last checkpoint stands.
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            if gathered.over.len() == tasks {
+                let epoch = self.epoch.load(Ordering::Relaxed) + 1;
+                return self.write(epoch, &mut gathered);
+            }
+            if let Some(epoch) = under_way {
+                if gathered.complete(tasks) {
+                    self.write(epoch, &mut gathered)?;
+                    under_way = None;
+                }
+            }
+            let now = self.clock.now();
+            let age = now.saturating_sub(self.taken_at.load(Ordering::Relaxed));
+            if let Some(max) = self.plan.max_age_ms.filter(|&max| age > max) {
+                let message = format!(
+                    "the last checkpoint is {age} ms old, older than checkpoint.max-age ({max} ms)"
+                );
+                return Err(TaskError::Host(message));
+            }
+            if under_way.is_none() && now.saturating_sub(last_start) >= self.plan.every_ms {
+                last_start = now;
+                under_way = Some(self.epoch.fetch_add(1, Ordering::AcqRel) + 1);
+            }
+        }
+    }
+
+    fn write(&self, epoch: u64, gathered: &mut Gathered) -> Result<(), TaskError> {
+        let is_last =
+            gathered.over.len() == self.assembly.graph().stages.len() * self.assembly.parallelism();
+        let host = |e: crate::checkpoint::StoreError| TaskError::Host(e.to_string());
+        let mut prepared = Vec::new();
+        let mut reports = std::mem::take(&mut gathered.epoch);
+        if is_last {
+            // An epoch that no one waits for any more: its parts are part of the last one.
+            reports
+                .values_mut()
+                .for_each(|r| self.take_prepared(r, &mut prepared));
+            reports.clear();
+        }
+        for (at, report) in &mut gathered.over {
+            if !reports.contains_key(at) {
+                self.take_prepared(report, &mut prepared);
+            }
+        }
+        reports
+            .values_mut()
+            .for_each(|r| self.take_prepared(r, &mut prepared));
+        let over = gathered
+            .over
+            .iter()
+            .filter(|(at, _)| !reports.contains_key(at))
+            .map(|(_, r)| r);
+        let all: Vec<&TaskReport> = reports.values().chain(over).collect();
+        let mut manifest = Manifest {
+            format: FORMAT_VERSION,
+            epoch,
+            taken_at: self.clock.now(),
+            identity: self.identity.clone(),
+            run: self.run.clone(),
+            finished: is_last && all.iter().all(|r| r.finished),
+            files: Vec::new(),
+            positions: Vec::new(),
+            times: BTreeMap::new(),
+            prepared,
+        };
+        for report in &all {
+            manifest
+                .files
+                .extend(self.write_state(epoch, report).map_err(host)?);
+            self.describe(report, &mut manifest);
+        }
+        self.store.write_manifest(&manifest).map_err(host)?;
+        self.taken_at.store(manifest.taken_at, Ordering::Relaxed);
+        self.publish(epoch, &manifest.prepared)?;
+        self.store.clean(self.plan.keep).map_err(host)
+    }
+
+    /// Parts belong to the manifest that has the state behind them, and to no earlier one.
+    fn take_prepared(&self, report: &mut TaskReport, into: &mut Vec<PreparedSink>) {
+        for (sink, parts) in std::mem::take(&mut report.prepared) {
+            let name = self.assembly.sink_name(&self.assembly.graph().sinks[sink]);
+            into.push(PreparedSink {
+                sink: name,
+                task: report.task,
+                parts,
+            });
+        }
+    }
+
+    fn write_state(
+        &self,
+        epoch: u64,
+        report: &TaskReport,
+    ) -> Result<Vec<StateFile>, crate::checkpoint::StoreError> {
+        let mut files = Vec::new();
+        for (step, entries) in report.snapshot.entries() {
+            if entries.is_empty() {
+                continue;
+            }
+            let mut writer = StateWriter::default();
+            entries.iter().for_each(|e| writer.push(e));
+            let name = &self.assembly.plan().steps[usize::from(step)].name;
+            let count = writer.entries();
+            files.push(self.store.write_state(
+                epoch,
+                name,
+                report.task,
+                count,
+                &writer.finish(),
+            )?);
+        }
+        Ok(files)
+    }
+
+    fn describe(&self, report: &TaskReport, manifest: &mut Manifest) {
+        let plan = self.assembly.plan();
+        for (step, tracker) in report.snapshot.trackers() {
+            // Tasks of a step see the same times at a barrier; the first one's word is as good as another's.
+            let name = plan.steps[usize::from(step)].name.clone();
+            manifest.times.entry(name).or_insert_with(|| json(tracker));
+        }
+        for read in &report.positions {
+            let times = report.snapshot.partition(read.source, read.partition);
+            manifest.positions.push(PartitionPosition {
+                source: plan.sources[usize::from(read.source)].name.clone(),
+                partition: read.partition,
+                name: read.name.clone(),
+                position: read.position.0.clone(),
+                ended: read.ended,
+                times: times.map_or(serde_json::Value::Null, |t| json(&t.watermarks())),
+            });
+        }
+    }
+
+    fn publish(&self, epoch: u64, prepared: &[PreparedSink]) -> Result<(), TaskError> {
+        for (number, sink) in self.sinks.iter().enumerate() {
+            let Some(sink) = sink else { continue };
+            let name = self
+                .assembly
+                .sink_name(&self.assembly.graph().sinks[number]);
+            let mut writer = sink.writer(0)?;
+            for parts in prepared.iter().filter(|p| p.sink == name) {
+                writer.commit(epoch, &parts.parts)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Keeps a report. One for an epoch that is not under way (any more) cannot come: a new one starts when the last is
+/// written.
+fn take(report: TaskReport, under_way: Option<u64>, gathered: &mut Gathered) {
+    let at = (report.stage, report.task);
+    if report.epoch.is_none() {
+        gathered.over.insert(at, report);
+    } else if report.epoch == under_way {
+        gathered.epoch.insert(at, report);
+    }
+}
+
+/// Times as the manifest has them.
+fn json(times: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(times).expect("times are plain data")
+}

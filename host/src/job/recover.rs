@@ -1,0 +1,238 @@
+//! What a job goes on from: finds checkpoints, lets `checkpoint::decide` decide, and reads what it says.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::decide::Wanted;
+use crate::checkpoint::manifest::{Manifest, PartitionPosition, checksum};
+use crate::checkpoint::state;
+use crate::checkpoint::{CheckpointStore, JobIdentity, RecoveryDecision, decide};
+use crate::config::Plan;
+use crate::config::plan::StepKind;
+use crate::job::Restore;
+use crate::record::NodeIndex;
+use crate::runtime::assemble::function_of;
+use crate::runtime::graph::{Root, is_stateful};
+use crate::runtime::snapshot::JobSnapshot;
+use crate::runtime::task::{OwnedPartition, TaskError};
+use crate::window::watermark::PartitionWatermark;
+
+/// How a job with checkpoints begins.
+pub struct Beginning {
+    /// The folder, locked.
+    pub store: CheckpointStore,
+    /// Whose checkpoints they are.
+    pub identity: JobIdentity,
+    /// The run's id: that of the run which is gone on with.
+    pub run: String,
+    /// The last epoch that is there; 0: none.
+    pub epoch: u64,
+    /// What is gone on from.
+    pub restored: Option<RestoredJob>,
+    /// Checkpoints passed over because they are broken.
+    pub passed_over: Vec<String>,
+}
+
+/// A checkpoint, read.
+pub struct RestoredJob {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// State and time.
+    pub snapshot: JobSnapshot,
+}
+
+impl RestoredJob {
+    /// How far the partitions of a source were read.
+    pub fn positions<'a>(&'a self, source: &'a str) -> impl Iterator<Item = &'a PartitionPosition> {
+        self.manifest
+            .positions
+            .iter()
+            .filter(move |p| p.source == source)
+    }
+}
+
+/// What came of it.
+pub enum Recovery {
+    /// Begin.
+    Begin(Box<Beginning>),
+    /// The job read all its input before.
+    Finished(u64),
+}
+
+/// Looks, decides, reads. `folder`: `[checkpoint] path`.
+pub fn recover(plan: &Plan, folder: &str, restore: &Restore) -> Result<Recovery, TaskError> {
+    let host = |e: &dyn std::fmt::Display| TaskError::Host(e.to_string());
+    let store = CheckpointStore::open(Path::new(folder)).map_err(|e| host(&e))?;
+    let identity = identity(plan);
+    let found = store.find().map_err(|e| host(&e))?;
+    let wanted = match restore {
+        Restore::Latest => Wanted::Latest,
+        Restore::None => Wanted::None,
+        Restore::Path(path) => Wanted::Epoch(epoch_of(path, &store)?),
+    };
+    match decide(&found, &identity, &wanted) {
+        RecoveryDecision::Refuse(why) => {
+            Err(TaskError::Host(format!("checkpoints in {folder}: {why}")))
+        }
+        RecoveryDecision::Finished { epoch } => Ok(Recovery::Finished(epoch)),
+        RecoveryDecision::Fresh { next } => {
+            let run = new_run();
+            let beginning = Beginning {
+                store,
+                identity,
+                run,
+                epoch: next - 1,
+                restored: None,
+                passed_over: Vec::new(),
+            };
+            Ok(Recovery::Begin(Box::new(beginning)))
+        }
+        RecoveryDecision::Restore { epoch, passed_over } => {
+            let manifest = store.manifest(epoch).map_err(|e| host(&e))?;
+            let snapshot = read(plan, &store, &manifest)?;
+            let last = found
+                .iter()
+                .map(crate::checkpoint::Found::epoch)
+                .max()
+                .unwrap_or(epoch);
+            let run = manifest.run.clone();
+            let restored = Some(RestoredJob { manifest, snapshot });
+            Ok(Recovery::Begin(Box::new(Beginning {
+                store,
+                identity,
+                run,
+                epoch: last,
+                restored,
+                passed_over,
+            })))
+        }
+    }
+}
+
+/// `--restore PATH`: a manifest file of the job's folder.
+fn epoch_of(path: &PathBuf, store: &CheckpointStore) -> Result<u64, TaskError> {
+    let name = path
+        .file_name()
+        .and_then(|n| n.to_str())
+        .and_then(|n| n.strip_prefix("manifest-"));
+    let epoch = name.and_then(|n| n.parse().ok());
+    epoch.ok_or_else(|| {
+        let folder = store.folder().display();
+        TaskError::Host(format!("--restore takes latest, none or a manifest such as {folder}/manifest-0000000007, not {}", path.display()))
+    })
+}
+
+fn read(
+    plan: &Plan,
+    store: &CheckpointStore,
+    manifest: &Manifest,
+) -> Result<JobSnapshot, TaskError> {
+    let mut snapshot = JobSnapshot::default();
+    let broken = |what: &str, why: &dyn std::fmt::Display| {
+        TaskError::Host(format!(
+            "checkpoint {} in {}: {what}: {why}",
+            manifest.epoch,
+            store.folder().display()
+        ))
+    };
+    let step = |name: &str| {
+        plan.steps
+            .iter()
+            .position(|s| s.name == name)
+            .map(|i| i as NodeIndex)
+    };
+    let source = |name: &str| {
+        plan.sources
+            .iter()
+            .position(|s| s.name == name)
+            .map(|i| i as NodeIndex)
+    };
+    for file in &manifest.files {
+        let step =
+            step(&file.step).ok_or_else(|| broken(&file.name, &"the job has no such step"))?;
+        let bytes = store.read_state(file).map_err(|e| broken(&file.name, &e))?;
+        let mut each = |entry| {
+            snapshot.add_entry(step, entry);
+            Ok(())
+        };
+        state::read(&bytes, &mut each).map_err(|e| broken(&file.name, &e))?;
+    }
+    for (name, times) in &manifest.times {
+        let step = step(name).ok_or_else(|| broken(name, &"the job has no such step"))?;
+        snapshot.add_tracker(
+            step,
+            serde_json::from_value(times.clone()).map_err(|e| broken(name, &e))?,
+        );
+    }
+    for read in &manifest.positions {
+        let source = source(&read.source)
+            .ok_or_else(|| broken(&read.source, &"the job has no such source"))?;
+        let times: Option<Vec<(Root, PartitionWatermark)>> =
+            serde_json::from_value(read.times.clone()).map_err(|e| broken(&read.name, &e))?;
+        snapshot.add_partition(
+            source,
+            read.partition,
+            OwnedPartition::of_watermarks(times.unwrap_or_default()),
+        );
+    }
+    Ok(snapshot)
+}
+
+/// What a checkpoint of this plan belongs to: everything that gives state and positions their meaning.
+pub fn identity(plan: &Plan) -> JobIdentity {
+    let mut shape = Vec::new();
+    for source in &plan.sources {
+        shape.push(format!(
+            "source {}: key {:?}, timestamp {:?}",
+            source.name, source.key, source.timestamp
+        ));
+    }
+    for (index, step) in plan.steps.iter().enumerate() {
+        if !is_stateful(plan, index as NodeIndex) {
+            continue;
+        }
+        let function = function_of(&step.kind).map(|f| &plan.functions[f]);
+        let function = function.map(|f| {
+            let plugin = &plan.plugins[f.plugin].name;
+            format!(
+                "{plugin}.{} {}, state version {}",
+                f.function, f.config, f.descriptor.state_version
+            )
+        });
+        let what = match &step.kind {
+            StepKind::Window { window, .. } => format!("{window:?}"),
+            StepKind::Join { join, .. } => format!("{join:?}"),
+            StepKind::Dedup { within_ms } => format!("dedup within {within_ms} ms"),
+            StepKind::Lookup {
+                on, left, as_of_ms, ..
+            } => format!("lookup on {on:?}, left {left}, as of {as_of_ms:?}"),
+            StepKind::Process { ttl_ms, time, .. } => {
+                format!("process, ttl {ttl_ms} ms, {time:?} time")
+            }
+            StepKind::Transform { .. } | StepKind::Key(_) => continue,
+        };
+        shape.push(format!(
+            "step {}: {what}, {}",
+            step.name,
+            function.unwrap_or_else(|| "no function".into())
+        ));
+    }
+    let plugins: BTreeMap<String, String> = plan
+        .plugins
+        .iter()
+        .map(|p| (p.name.clone(), p.sha256.clone()))
+        .collect();
+    JobIdentity {
+        job: plan.name.clone(),
+        fingerprint: checksum(shape.join("\n").as_bytes()),
+        shape,
+        plugins,
+    }
+}
+
+/// An id that no other run has.
+pub fn new_run() -> String {
+    let random =
+        std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
+    format!("{random:016x}")
+}

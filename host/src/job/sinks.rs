@@ -1,0 +1,60 @@
+//! Opens a job's sinks, and brings them to where the checkpoint stands that the job goes on from.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::Plan;
+use crate::job::recover::{Beginning, new_run};
+use crate::runtime::assemble::Assembly;
+use crate::runtime::graph::GraphSink;
+use crate::runtime::task::TaskError;
+use crate::sink::{Console, Sink, SinkRun};
+
+/// One for each sink of the graph.
+pub fn open(
+    assembly: &Assembly,
+    beginning: Option<&Beginning>,
+    console: &Console,
+) -> Result<Vec<Option<Arc<dyn Sink>>>, TaskError> {
+    let plan = assembly.plan();
+    let run = SinkRun {
+        id: beginning.map_or_else(new_run, |b| b.run.clone()),
+        checkpoints: beginning.is_some(),
+        first_epoch: beginning.map_or(0, |b| b.epoch + 1),
+        console: console.clone(),
+    };
+    let mut sinks = Vec::new();
+    for at in &assembly.graph().sinks {
+        let name = assembly.sink_name(at);
+        let sink: Arc<dyn Sink> = match at {
+            GraphSink::Plan(index) => Arc::from(crate::sink::open(&plan.sinks[*index], &run)?),
+            GraphSink::DeadLetters(_) | GraphSink::Unread(..) => {
+                let step = name
+                    .rsplit_once('.')
+                    .map_or(name.as_str(), |(step, _)| step);
+                Arc::new(crate::sink::dead_letters::DeadLetters::new(
+                    &dead_letter_folder(plan),
+                    step,
+                    crate::sink::dead_letters::DEAD_LETTERS_BYTES_MAX,
+                ))
+            }
+        };
+        if let Some(restored) = beginning.and_then(|b| b.restored.as_ref()) {
+            let prepared = restored.manifest.prepared.iter().filter(|p| p.sink == name);
+            let prepared: Vec<serde_json::Value> = prepared.map(|p| p.parts.clone()).collect();
+            sink.recover(restored.manifest.epoch, &prepared)?;
+        }
+        sinks.push(Some(sink));
+    }
+    Ok(sinks)
+}
+
+/// Beside the checkpoints, where those are in a folder, else beside the job file.
+pub fn dead_letter_folder(plan: &Plan) -> PathBuf {
+    let beside = plan
+        .checkpoint
+        .as_ref()
+        .map(|c| Path::new(&c.path))
+        .and_then(Path::parent);
+    beside.unwrap_or(&plan.base).join("dead-letters")
+}

@@ -1,0 +1,180 @@
+//! Makes a job's workers: tasks, channels between them, partitions dealt to those that read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use crate::checkpoint::manifest::PartitionPosition;
+use crate::config::plan::{Input, Node, Port, SourcePlan};
+use crate::job::recover::RestoredJob;
+use crate::record::NodeIndex;
+use crate::runtime::assemble::Assembly;
+use crate::runtime::message::Message;
+use crate::runtime::needs;
+use crate::runtime::reader::{Finder, ReadPosition, Reader};
+use crate::runtime::task::TaskError;
+use crate::runtime::worker::{CHANNEL_MESSAGES, Shared, Worker};
+use crate::sink::{Sink, SinkError};
+use crate::source::{PartitionReader, Position};
+
+/// All channels of a job: by (stage, task) that receives, in the order of channel numbers.
+type Inboxes = BTreeMap<(usize, usize), Vec<Receiver<Message>>>;
+/// By (stage, task) that sends: for each stage downstream, one a task.
+type Outlets = BTreeMap<(usize, usize), BTreeMap<usize, Vec<Sender<Message>>>>;
+
+/// All workers of a job, with names for their threads.
+pub fn workers(
+    assembly: &Assembly,
+    shared: &Shared,
+    sinks: &[Option<Arc<dyn Sink>>],
+    restored: Option<&RestoredJob>,
+) -> Result<Vec<(String, Worker)>, TaskError> {
+    let (mut inboxes, mut outlets) = channels(assembly);
+    let tasks = assembly.parallelism();
+    let plan = assembly.plan();
+    let mut workers = Vec::new();
+    let writer = |number: usize, task: usize| {
+        let sink = sinks[number].as_ref().ok_or_else(|| {
+            SinkError::new(
+                &assembly.sink_name(&assembly.graph().sinks[number]),
+                "it was not opened",
+            )
+        })?;
+        sink.writer(task)
+    };
+    for (stage, at) in assembly.graph().stages.iter().enumerate() {
+        let mut readers = match at.source {
+            Some(source) => readers(
+                assembly,
+                shared,
+                source,
+                &plan.sources[usize::from(source)],
+                restored,
+            )?,
+            None => Vec::new(),
+        };
+        readers.reverse();
+        let label = match at.source {
+            Some(source) => &plan.sources[usize::from(source)].name,
+            None => &plan.steps[usize::from(at.slots[0].step)].name,
+        };
+        for index in 0..tasks {
+            let mut task = assembly.task(stage, index, &writer)?;
+            if let Some(restored) = restored {
+                restored.snapshot.restore(&mut task, index, tasks)?;
+                task.set_now(shared.clock.now());
+                task.resume(shared.clock.now(), |step| restored.snapshot.tracker(step));
+            }
+            let worker = Worker {
+                stage,
+                index,
+                task,
+                inbox: inboxes.remove(&(stage, index)).unwrap_or_default(),
+                outlets: outlets.remove(&(stage, index)).unwrap_or_default(),
+                reader: readers.pop(),
+                shared: shared.clone(),
+            };
+            workers.push((format!("{}/{label}/{index}", plan.name), worker));
+        }
+    }
+    Ok(workers)
+}
+
+fn channels(assembly: &Assembly) -> (Inboxes, Outlets) {
+    let (mut inboxes, mut outlets) = (Inboxes::new(), Outlets::new());
+    let tasks = assembly.parallelism();
+    for (stage, at) in assembly.graph().stages.iter().enumerate() {
+        for to in 0..tasks {
+            for &from_stage in &at.upstream {
+                for from in 0..tasks {
+                    let (sender, receiver) = bounded(CHANNEL_MESSAGES);
+                    inboxes.entry((stage, to)).or_default().push(receiver);
+                    outlets
+                        .entry((from_stage, from))
+                        .or_default()
+                        .entry(stage)
+                        .or_default()
+                        .push(sender);
+                }
+            }
+        }
+    }
+    (inboxes, outlets)
+}
+
+/// Finds the source's partitions and deals them to its tasks: those that were read before go on where they stood.
+fn readers(
+    assembly: &Assembly,
+    shared: &Shared,
+    index: NodeIndex,
+    plan: &SourcePlan,
+    restored: Option<&RestoredJob>,
+) -> Result<Vec<Reader>, TaskError> {
+    let tasks = assembly.parallelism();
+    let mut source = crate::source::open(plan, index, &shared.clock)?;
+    let (senders, arrivals): (Vec<Sender<Box<dyn PartitionReader>>>, Vec<_>) =
+        (0..tasks).map(|_| unbounded()).unzip();
+    let mut ended: Vec<Vec<ReadPosition>> = vec![Vec::new(); tasks];
+    let known: Vec<&PartitionPosition> = restored
+        .iter()
+        .flat_map(|r| r.positions(&plan.name))
+        .collect();
+    if !known.is_empty() {
+        let positions: Vec<_> = known
+            .iter()
+            .map(|p| (p.partition, Position(p.position.clone())))
+            .collect();
+        source.restore(&positions)?;
+    }
+    for mut reader in source.discover()? {
+        let task = reader.partition() as usize % tasks;
+        if let Some(before) = known.iter().find(|p| p.partition == reader.partition()) {
+            let position = Position(before.position.clone());
+            if before.ended {
+                let (partition, name) = (reader.partition(), reader.name().to_owned());
+                ended[task].push(ReadPosition {
+                    source: index,
+                    partition,
+                    name,
+                    position,
+                    ended: true,
+                });
+                continue;
+            }
+            reader.seek(&position)?;
+        }
+        senders[task]
+            .send(reader)
+            .expect("the other end is held here");
+    }
+    let next_look = shared.clock.now();
+    let mut finder = source.discover_again_ms().is_some().then_some(Finder {
+        source,
+        tasks: senders,
+        next_look,
+    });
+    let output = Input {
+        node: Node::Source(index),
+        port: Port::Main,
+    };
+    let fields = needs::fields_behind(assembly.plan(), output);
+    let times = |partition: u32| {
+        restored
+            .and_then(|r| r.snapshot.partition(index, partition))
+            .cloned()
+    };
+    let reader = |(arrivals, ended): (Receiver<Box<dyn PartitionReader>>, Vec<ReadPosition>)| {
+        let mut reader = Reader::new(
+            plan.clone(),
+            index,
+            finder.take(),
+            arrivals,
+            assembly.names().clone(),
+            fields.clone(),
+        );
+        reader.restore(ended, &times);
+        reader
+    };
+    Ok(arrivals.into_iter().zip(ended).map(reader).collect())
+}

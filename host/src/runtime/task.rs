@@ -1,0 +1,1035 @@
+//! A task: one partition of a stage, as a synchronous machine.
+//!
+//! It is fed messages and boundaries and leaves what it sends in an outbox; it knows no thread, channel or
+//! clock. `worker` drives it on a thread of its own, `script` by hand and in order: what is tested
+//! is what runs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use arrow_array::Array;
+
+use crate::config::plan::{EventTime, Port};
+use crate::plugin::Rejected;
+use crate::record::{Batch, Needs, NodeIndex};
+use crate::runtime::counters::{JobCounters, NodeCounters, PartitionState};
+use crate::runtime::exchange::Dealer;
+use crate::runtime::graph::{Root, Route, Routes};
+use crate::runtime::message::{Message, Tag, TimeId, TimeUpdate};
+use crate::runtime::operators::{too_far_ahead, without};
+use crate::runtime::policy::ErrorPolicy;
+use crate::sink::{SinkError, SinkWriter};
+use crate::step::{Boundary, Output, Progress, Step, StepError};
+use crate::time::Watermark;
+use crate::window::watermark::{PartitionWatermark, WatermarkTracker};
+
+/// Channel number of times that come from within the task.
+pub const LOCAL: u32 = u32::MAX;
+
+/// Batches smaller than this are joined before a stateful step gets them: a call costs as much as a few hundred
+/// records.
+const SMALL_BATCH_RECORDS: usize = 1024;
+
+/// A message and where it goes.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// Stage.
+    pub stage: usize,
+    /// Task of it; none: all of them.
+    pub task: Option<usize>,
+    /// What.
+    pub message: Message,
+}
+
+/// Settings of a task that do not change.
+#[derive(Clone, Copy, Debug)]
+pub struct TaskSettings {
+    /// Number of the task in its stage.
+    pub index: usize,
+    /// Most records that a stateful step gets at once.
+    pub batch_records: usize,
+    /// Records wait for the boundary and are then taken in the order of their tags, so that results are a
+    /// function of the input alone.
+    pub ordered: bool,
+}
+
+/// A step within a task.
+pub struct TaskSlot {
+    /// The step.
+    pub step: Box<dyn Step>,
+    /// Its place in the plan.
+    pub index: NodeIndex,
+    /// Where its outputs go.
+    pub routes: Routes,
+    /// What becomes of records that fail.
+    pub policy: ErrorPolicy,
+    /// For transforms that assign timestamps.
+    pub event_time: Option<EventTime>,
+    /// For stateful steps.
+    pub keyed: Option<KeyedSlot>,
+}
+
+/// What a stateful step has beside itself.
+pub struct KeyedSlot {
+    /// Watermarks of its inputs.
+    pub tracker: WatermarkTracker,
+    /// Roots of each input: whose times concern it.
+    pub roots: Vec<std::collections::BTreeSet<Root>>,
+    /// Records that wait for the next boundary.
+    pub pending: VecDeque<Pending>,
+    /// How many.
+    pub pending_records: usize,
+    /// The step's watermark, as of the last boundary.
+    pub watermark: Watermark,
+    /// Those of its inputs.
+    pub inputs: Vec<Watermark>,
+    /// What it told the steps behind.
+    pub told: Option<Watermark>,
+    /// Where the watermark is shown.
+    pub shown: Arc<std::sync::atomic::AtomicI64>,
+    /// State bytes as last added to the counters.
+    pub state_bytes: u64,
+}
+
+/// A batch that waits.
+pub struct Pending {
+    input: usize,
+    tag: Tag,
+    batch: Batch,
+}
+
+/// A source partition that this task reads, as far as time goes.
+#[derive(Clone, Debug)]
+pub struct OwnedPartition {
+    /// By whose timestamps: the source's own, and those of each step (of the plan) that assigns some.
+    times: BTreeMap<Root, PartitionTime>,
+}
+
+impl OwnedPartition {
+    /// Its watermarks, as a manifest has them.
+    pub fn watermarks(&self) -> Vec<(Root, PartitionWatermark)> {
+        self.times
+            .iter()
+            .map(|(&root, time)| (root, time.watermark.clone()))
+            .collect()
+    }
+
+    /// From a manifest.
+    pub fn of_watermarks(watermarks: Vec<(Root, PartitionWatermark)>) -> OwnedPartition {
+        let time = |watermark| PartitionTime {
+            watermark,
+            told: None,
+        };
+        OwnedPartition {
+            times: watermarks
+                .into_iter()
+                .map(|(root, w)| (root, time(w)))
+                .collect(),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct PartitionTime {
+    watermark: PartitionWatermark,
+    /// As last told to those behind.
+    told: Option<(Watermark, bool)>,
+}
+
+/// The reading part of a stage.
+pub struct TaskSource {
+    /// Its place in the plan.
+    pub index: NodeIndex,
+    /// Where its records go.
+    pub routes: Routes,
+    /// What becomes of bytes that are no records.
+    pub policy: ErrorPolicy,
+    /// How its watermarks are made.
+    pub event_time: Option<EventTime>,
+    /// Partitions that this task owns.
+    partitions: BTreeMap<u32, OwnedPartition>,
+}
+
+impl TaskSource {
+    /// Partitions that the task owns.
+    pub fn partitions(&self) -> &BTreeMap<u32, OwnedPartition> {
+        &self.partitions
+    }
+
+    /// Without partitions yet.
+    pub fn new(
+        index: NodeIndex,
+        routes: Routes,
+        policy: ErrorPolicy,
+        event_time: Option<EventTime>,
+    ) -> TaskSource {
+        TaskSource {
+            index,
+            routes,
+            policy,
+            event_time,
+            partitions: BTreeMap::new(),
+        }
+    }
+}
+
+/// Where in a boundary the task is, between two calls of `boundary`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Records that wait go to slot i.
+    Deliver(usize),
+    /// Slot i sees the boundary.
+    Fire(usize),
+}
+
+/// One partition of a stage.
+pub struct Task {
+    settings: TaskSettings,
+    source: Option<TaskSource>,
+    slots: Vec<TaskSlot>,
+    sinks: Vec<Option<Box<dyn SinkWriter>>>,
+    dealers: BTreeMap<usize, Dealer>,
+    /// What is read behind each exchange: by (stage, slot, input).
+    needs: BTreeMap<(usize, usize, usize), Needs>,
+    downstream: Vec<usize>,
+    counters: Arc<JobCounters>,
+    emitted: VecDeque<Emission>,
+    outbox: Vec<Outgoing>,
+    times: Vec<TimeUpdate>,
+    /// Channels whose tasks have not named their partitions yet.
+    silent: std::collections::BTreeSet<u32>,
+    next_sequence: u64,
+    /// The clock, for timestamps too far ahead; the least i64 while it is not known.
+    now: i64,
+    at: Stage,
+}
+
+/// Records on their way out of a port.
+struct Emission {
+    slot: Option<usize>,
+    port: Port,
+    tag: Tag,
+    batch: Batch,
+}
+
+impl Task {
+    /// `sinks`: a writer for each sink of the graph that this task's stage leads to. `dealers`: number of
+    /// tasks of each stage downstream. `silent`: channels of tasks that read sources.
+    pub fn new(
+        settings: TaskSettings,
+        source: Option<TaskSource>,
+        slots: Vec<TaskSlot>,
+        sinks: Vec<Option<Box<dyn SinkWriter>>>,
+        downstream: &[(usize, usize)],
+        needs: BTreeMap<(usize, usize, usize), Needs>,
+        silent: impl IntoIterator<Item = u32>,
+        counters: Arc<JobCounters>,
+    ) -> Task {
+        Task {
+            settings,
+            source,
+            slots,
+            sinks,
+            dealers: downstream
+                .iter()
+                .map(|&(stage, tasks)| (stage, Dealer::new(tasks)))
+                .collect(),
+            downstream: downstream.iter().map(|d| d.0).collect(),
+            needs,
+            counters,
+            emitted: VecDeque::new(),
+            outbox: Vec::new(),
+            times: Vec::new(),
+            silent: silent.into_iter().collect(),
+            next_sequence: (settings.index as u64) << 40,
+            now: i64::MIN,
+            at: Stage::Deliver(0),
+        }
+    }
+
+    /// What is to be sent, in order.
+    pub fn take_outbox(&mut self) -> Vec<Outgoing> {
+        std::mem::take(&mut self.outbox)
+    }
+
+    /// Whether something is to be sent.
+    pub fn has_outgoing(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// The clock, as of now: what timestamps are judged by. (Steps learn of time at boundaries.)
+    pub fn set_now(&mut self, now: i64) {
+        self.now = now;
+    }
+
+    /// Records that wait for a boundary.
+    pub fn pending_records(&self) -> usize {
+        self.slots
+            .iter()
+            .filter_map(|s| s.keyed.as_ref())
+            .map(|k| k.pending_records)
+            .sum()
+    }
+
+    /// The earliest processing time at which a step wants a boundary.
+    pub fn next_wakeup(&self) -> Option<i64> {
+        self.slots.iter().filter_map(|s| s.step.next_wakeup()).min()
+    }
+
+    // ---- the source's side -------------------------------------------------------------------
+
+    /// A partition that this task reads from now on; from here it holds time back.
+    pub fn add_partition(&mut self, partition: u32) {
+        let source = self
+            .source
+            .as_mut()
+            .expect("only reading stages own partitions");
+        let own = (Root::Source(source.index), source.event_time);
+        let assigning = self
+            .slots
+            .iter()
+            .filter(|s| s.event_time.is_some())
+            .map(|s| (Root::Assigned(s.index), s.event_time));
+        let made = |event_time: Option<EventTime>| PartitionTime {
+            watermark: PartitionWatermark::new(event_time.map(|e| e.max_disorder_ms)),
+            told: None,
+        };
+        let times = std::iter::once(own)
+            .chain(assigning)
+            .map(|(root, e)| (root, made(e)))
+            .collect();
+        source
+            .partitions
+            .entry(partition)
+            .or_insert(OwnedPartition { times });
+    }
+
+    /// A partition that was read before: its time goes on where it stood.
+    pub fn restore_partition(&mut self, partition: u32, from: &OwnedPartition) {
+        let source = self
+            .source
+            .as_mut()
+            .expect("only reading stages own partitions");
+        if let Some(owned) = source.partitions.get_mut(&partition) {
+            for (root, time) in &mut owned.times {
+                if let Some(before) = from.times.get(root) {
+                    time.watermark = before.watermark.clone();
+                }
+            }
+        }
+    }
+
+    /// The source's partitions are known: those behind may trust the times that they get.
+    pub fn announce(&mut self) {
+        self.collect_source_times();
+        self.send_times(true);
+    }
+
+    /// Records read from a partition, with key and timestamp, and what was no record.
+    pub fn on_source_batch(&mut self, tag: Tag, batch: Batch) -> Result<(), TaskError> {
+        let source = self
+            .source
+            .as_mut()
+            .expect("only reading stages get source batches");
+        NodeCounters::add(
+            &self.counters.sources[usize::from(source.index)].records_in,
+            batch.len,
+        );
+        NodeCounters::add(
+            &self.counters.sources[usize::from(source.index)].records_out,
+            batch.len,
+        );
+        if let Some((_, partition)) = tag.partition {
+            let owned = source
+                .partitions
+                .get_mut(&partition)
+                .expect("partitions are added before they are read");
+            let newest = newest(&batch);
+            for (root, time) in &mut owned.times {
+                // A record wakes the partition; what it says of time is the business of whoever made the timestamp.
+                time.watermark
+                    .observe(newest.filter(|_| *root == Root::Source(source.index)));
+            }
+        }
+        if batch.len > 0 {
+            self.emitted.push_back(Emission {
+                slot: None,
+                port: Port::Main,
+                tag,
+                batch,
+            });
+        }
+        self.drain()
+    }
+
+    /// Bytes of a source that are no records: `batch` shows them as they are.
+    pub fn on_bad_records(
+        &mut self,
+        tag: Tag,
+        batch: &Batch,
+        rejected: &[Rejected],
+    ) -> Result<(), TaskError> {
+        let source = self
+            .source
+            .as_ref()
+            .expect("only reading stages get source batches");
+        let counters = &self.counters.sources[usize::from(source.index)];
+        NodeCounters::add(&counters.records_in, rejected.len());
+        NodeCounters::add(&counters.rejected, rejected.len());
+        if let Some(letters) = source.policy.settle(batch, rejected)? {
+            self.emitted.push_back(Emission {
+                slot: None,
+                port: Port::Errors,
+                tag,
+                batch: letters,
+            });
+        }
+        self.drain()
+    }
+
+    /// A watermark given by hand.
+    pub fn set_watermark(&mut self, partition: u32, watermark: Watermark) {
+        self.each_watermark(partition, |w| w.by_hand(watermark));
+    }
+
+    /// The partition ended: it holds time back no more.
+    pub fn end_partition(&mut self, partition: u32) {
+        self.each_watermark(partition, PartitionWatermark::end);
+    }
+
+    /// The partition is silent: the others do not wait for it until it speaks again.
+    pub fn idle_partition(&mut self, partition: u32) {
+        self.each_watermark(partition, PartitionWatermark::idle);
+    }
+
+    /// The partition speaks again, though no record came.
+    pub fn wake_partition(&mut self, partition: u32) {
+        self.each_watermark(partition, |w| {
+            w.observe(None);
+        });
+    }
+
+    /// The partition's watermark.
+    pub fn partition_watermark(&self, partition: u32) -> Watermark {
+        let source = self.source.as_ref();
+        let owned = source.and_then(|s| Some((s.index, s.partitions.get(&partition)?)));
+        owned
+            .and_then(|(s, p)| p.times.get(&Root::Source(s)))
+            .map_or(Watermark::NONE, |t| t.watermark.watermark())
+    }
+
+    fn each_watermark(&mut self, partition: u32, mut act: impl FnMut(&mut PartitionWatermark)) {
+        let source = self
+            .source
+            .as_mut()
+            .expect("only reading stages own partitions");
+        if let Some(owned) = source.partitions.get_mut(&partition) {
+            owned.times.values_mut().for_each(|t| act(&mut t.watermark));
+        }
+    }
+
+    // ---- messages ----------------------------------------------------------------------------
+
+    /// Records from another task.
+    pub fn on_records(
+        &mut self,
+        slot: usize,
+        input: usize,
+        tag: Tag,
+        batch: Batch,
+    ) -> Result<(), TaskError> {
+        self.enqueue(slot, input, tag, batch)?;
+        self.drain()
+    }
+
+    /// Times from another task.
+    pub fn on_times(&mut self, channel: u32, updates: &[TimeUpdate]) {
+        self.silent.remove(&channel);
+        for update in updates {
+            self.note_time(channel, update);
+        }
+    }
+
+    fn note_time(&mut self, channel: u32, update: &TimeUpdate) {
+        for slot in &mut self.slots {
+            let Some(keyed) = &mut slot.keyed else {
+                continue;
+            };
+            for (input, roots) in keyed.roots.iter().enumerate() {
+                if roots.contains(&update.id.root) {
+                    keyed.tracker.add(input, update.id.into(), channel);
+                }
+            }
+            // Of what was not added, the tracker takes nothing.
+            let id = update.id.into();
+            if update.idle {
+                keyed.tracker.set(channel, id, update.watermark);
+                keyed.tracker.idle(channel, id);
+            } else {
+                keyed.tracker.active(channel, id);
+                keyed.tracker.set(channel, id, update.watermark);
+            }
+        }
+    }
+
+    // ---- boundaries --------------------------------------------------------------------------
+
+    /// All that came so far is one boundary: steps get their records, then time moves. Works until there is
+    /// something to send (`More`: send it and call again) or nothing left to do.
+    pub fn boundary(&mut self, now: i64, end: bool) -> Result<Progress, TaskError> {
+        if self.at == Stage::Deliver(0) {
+            self.collect_source_times();
+        }
+        loop {
+            match self.at {
+                Stage::Deliver(slot) if slot == self.slots.len() => {
+                    self.at = Stage::Deliver(0);
+                    for slot in &self.slots {
+                        if let Some(stats) = slot.step.function_stats() {
+                            self.counters.steps[usize::from(slot.index)]
+                                .set_function(self.settings.index, stats);
+                        }
+                    }
+                    self.send_times(false);
+                    return Ok(Progress::Done);
+                }
+                Stage::Deliver(slot) => {
+                    if self.deliver_pending(slot)? == Progress::More {
+                        return Ok(Progress::More);
+                    }
+                    self.advance(slot);
+                    self.at = Stage::Fire(slot);
+                }
+                Stage::Fire(slot) => {
+                    let more = self.fire(slot, now, end)?;
+                    if more == Progress::Done {
+                        self.publish(slot);
+                        self.at = Stage::Deliver(slot + 1);
+                    }
+                    if !self.outbox.is_empty() {
+                        return Ok(Progress::More);
+                    }
+                }
+            }
+        }
+    }
+
+    fn deliver_pending(&mut self, slot: usize) -> Result<Progress, TaskError> {
+        let ordered = self.settings.ordered;
+        let Some(keyed) = &mut self.slots[slot].keyed else {
+            return Ok(Progress::Done);
+        };
+        if ordered {
+            keyed
+                .pending
+                .make_contiguous()
+                .sort_by_key(|p| (p.input, p.tag.lane, p.tag.sequence));
+        }
+        while let Some((input, batch)) = self.next_pending(slot) {
+            self.hand_over(slot, input, Tag::default(), batch)?;
+            self.drain()?;
+            if !self.outbox.is_empty() {
+                return Ok(Progress::More);
+            }
+        }
+        Ok(Progress::Done)
+    }
+
+    /// The next waiting batch, small ones of one input joined.
+    fn next_pending(&mut self, slot: usize) -> Option<(usize, Batch)> {
+        let limit = self.settings.batch_records;
+        let keyed = self.slots[slot].keyed.as_mut()?;
+        let first = keyed.pending.pop_front()?;
+        let mut records = first.batch.len;
+        let mut batches = vec![first.batch];
+        while records < SMALL_BATCH_RECORDS {
+            match keyed.pending.front() {
+                Some(next)
+                    if next.input == first.input
+                        && records + next.batch.len <= limit.max(SMALL_BATCH_RECORDS) =>
+                {
+                    records += next.batch.len;
+                    batches.extend(keyed.pending.pop_front().map(|p| p.batch));
+                }
+                _ => break,
+            }
+        }
+        keyed.pending_records -= records;
+        let batch = if batches.len() == 1 {
+            batches.pop()?
+        } else {
+            Batch::concat(batches)
+        };
+        Some((first.input, batch))
+    }
+
+    fn advance(&mut self, slot: usize) {
+        let held = !self.silent.is_empty();
+        if let Some(keyed) = &mut self.slots[slot].keyed {
+            if !held {
+                keyed.watermark = keyed.tracker.advance();
+                for (input, watermark) in keyed.inputs.iter_mut().enumerate() {
+                    *watermark = keyed.tracker.input(input);
+                }
+            }
+            keyed
+                .shown
+                .store(keyed.watermark.0, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    fn fire(&mut self, slot: usize, now: i64, end: bool) -> Result<Progress, TaskError> {
+        let this = &mut self.slots[slot];
+        let Some(keyed) = &mut this.keyed else {
+            return Ok(Progress::Done);
+        };
+        let at = Boundary {
+            watermark: keyed.watermark,
+            inputs: &keyed.inputs,
+            now,
+            end,
+        };
+        let mut out = SlotOutput {
+            emitted: &mut self.emitted,
+            slot,
+            tag: Tag::default(),
+            sequence: Some(&mut self.next_sequence),
+            policy: &this.policy,
+            counters: &self.counters.steps[usize::from(this.index)],
+        };
+        let progress = this.step.on_boundary(at, &mut out)?;
+        self.drain()?;
+        Ok(progress)
+    }
+
+    /// Tells those behind where a stateful step's output stands.
+    fn publish(&mut self, slot: usize) {
+        let this = &mut self.slots[slot];
+        let Some(keyed) = &mut this.keyed else { return };
+        let watermark = this.step.output_watermark(keyed.watermark);
+        let bytes = this.step.state_bytes() as u64;
+        let counter = &self.counters.steps[usize::from(this.index)].state_bytes;
+        counter.fetch_add(
+            bytes.wrapping_sub(keyed.state_bytes),
+            std::sync::atomic::Ordering::Relaxed,
+        );
+        keyed.state_bytes = bytes;
+        if keyed.told.is_none_or(|told| told < watermark) {
+            keyed.told = Some(watermark);
+            let id = TimeId {
+                root: Root::Step(this.index),
+                source: 0,
+                partition: 0,
+            };
+            self.tell(TimeUpdate {
+                id,
+                watermark,
+                idle: false,
+            });
+        }
+    }
+
+    fn collect_source_times(&mut self) {
+        let Some(source) = &mut self.source else {
+            return;
+        };
+        let mut updates = Vec::new();
+        for (&partition, owned) in &mut source.partitions {
+            for (&root, time) in &mut owned.times {
+                let now = (time.watermark.advance(), time.watermark.is_idle());
+                if time.told != Some(now) {
+                    time.told = Some(now);
+                    let id = TimeId {
+                        root,
+                        source: source.index,
+                        partition,
+                    };
+                    updates.push(TimeUpdate {
+                        id,
+                        watermark: now.0,
+                        idle: now.1,
+                    });
+                }
+            }
+        }
+        if !updates.is_empty() {
+            let mut shown = self.counters.partitions.lock();
+            for update in &updates {
+                let state = PartitionState {
+                    watermark: update.watermark,
+                    idle: update.idle,
+                };
+                let at = shown
+                    .entry((update.id.source, update.id.partition))
+                    .or_insert(state);
+                *at = PartitionState {
+                    watermark: at.watermark.max(state.watermark),
+                    ..state
+                };
+            }
+        }
+        for update in updates {
+            self.tell(update);
+        }
+    }
+
+    fn tell(&mut self, update: TimeUpdate) {
+        self.note_time(LOCAL, &update);
+        self.times.push(update);
+    }
+
+    fn send_times(&mut self, even_if_none: bool) {
+        if self.times.is_empty() && !even_if_none {
+            return;
+        }
+        let times: Arc<[TimeUpdate]> = std::mem::take(&mut self.times).into();
+        for &stage in &self.downstream {
+            self.outbox.push(Outgoing {
+                stage,
+                task: None,
+                message: Message::Times(Arc::clone(&times)),
+            });
+        }
+    }
+
+    // ---- records on their way ----------------------------------------------------------------
+
+    /// Moves everything that was put out to where it goes.
+    fn drain(&mut self) -> Result<(), TaskError> {
+        while let Some(emission) = self.emitted.pop_front() {
+            let Emission {
+                slot,
+                port,
+                tag,
+                batch,
+            } = emission;
+            let batch = match slot {
+                Some(slot) if port != Port::Errors && port != Port::Late => {
+                    self.observe(slot, tag, batch)?
+                }
+                _ => batch,
+            };
+            if batch.len == 0 {
+                continue;
+            }
+            let routes = match slot {
+                None => self.source.as_ref().map(|s| &s.routes),
+                Some(slot) => Some(&self.slots[slot].routes),
+            };
+            let routes: Vec<Route> = routes.map_or_else(Vec::new, |r| r.of(port).to_vec());
+            let last = routes.len().saturating_sub(1);
+            let mut batch = Some(batch);
+            for (i, route) in routes.into_iter().enumerate() {
+                let batch = if i == last {
+                    batch.take()
+                } else {
+                    batch.clone()
+                };
+                self.route(route, tag, batch.expect("taken only by the last route"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn route(&mut self, route: Route, tag: Tag, mut batch: Batch) -> Result<(), TaskError> {
+        match route {
+            Route::Sink(sink) => {
+                NodeCounters::add(&self.counters.sinks[sink].records_in, batch.len);
+                let writer = self.sinks[sink]
+                    .as_mut()
+                    .expect("a stage has writers for the sinks that it leads to");
+                Ok(writer.write(batch)?)
+            }
+            Route::Local { slot, input, lane } => {
+                batch.windows = None;
+                batch.errors = None;
+                let tag = Tag {
+                    lane: tag.lane + lane,
+                    ..tag
+                };
+                if self.slots[slot].keyed.is_some() {
+                    self.enqueue(slot, input, tag, batch)
+                } else {
+                    self.hand_over(slot, input, tag, batch)
+                }
+            }
+            Route::Exchange {
+                stage,
+                slot,
+                input,
+                broadcast,
+            } => {
+                batch.windows = None;
+                batch.errors = None;
+                if let Some(needs) = self.needs.get(&(stage, slot, input)) {
+                    batch.prune(needs);
+                }
+                let outbox = &mut self.outbox;
+                if broadcast {
+                    outbox.push(Outgoing {
+                        stage,
+                        task: None,
+                        message: Message::Batch {
+                            slot,
+                            input,
+                            tag,
+                            batch,
+                        },
+                    });
+                } else {
+                    let dealer = self
+                        .dealers
+                        .get_mut(&stage)
+                        .expect("there is a dealer for each stage behind");
+                    dealer.deal(batch, |task, batch| {
+                        outbox.push(Outgoing {
+                            stage,
+                            task: Some(task),
+                            message: Message::Batch {
+                                slot,
+                                input,
+                                tag,
+                                batch,
+                            },
+                        });
+                    });
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn enqueue(
+        &mut self,
+        slot: usize,
+        input: usize,
+        tag: Tag,
+        batch: Batch,
+    ) -> Result<(), TaskError> {
+        let keyed = self.slots[slot]
+            .keyed
+            .as_mut()
+            .expect("records are sent to stateful slots only");
+        keyed.pending_records += batch.len;
+        keyed.pending.push_back(Pending { input, tag, batch });
+        if !self.settings.ordered {
+            // Enough for a call: taken now, so that no boundary holds much in memory.
+            while self.slots[slot]
+                .keyed
+                .as_ref()
+                .is_some_and(|k| k.pending_records >= self.settings.batch_records)
+            {
+                let Some((input, batch)) = self.next_pending(slot) else {
+                    break;
+                };
+                self.hand_over(slot, input, Tag::default(), batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hand_over(
+        &mut self,
+        slot: usize,
+        input: usize,
+        tag: Tag,
+        batch: Batch,
+    ) -> Result<(), TaskError> {
+        let this = &mut self.slots[slot];
+        let counters = &self.counters.steps[usize::from(this.index)];
+        NodeCounters::add(&counters.records_in, batch.len);
+        let sequence = this.keyed.is_some().then_some(&mut self.next_sequence);
+        let mut out = SlotOutput {
+            emitted: &mut self.emitted,
+            slot,
+            tag,
+            sequence,
+            policy: &this.policy,
+            counters,
+        };
+        Ok(this.step.on_batch(input, batch, &mut out)?)
+    }
+
+    /// Timestamps that a step assigned move its watermark; those too far ahead fail.
+    fn observe(&mut self, slot: usize, tag: Tag, batch: Batch) -> Result<Batch, TaskError> {
+        let Some(event_time) = self.slots[slot].event_time else {
+            return Ok(batch);
+        };
+        let rejected = too_far_ahead(&batch, event_time.max_ahead_ms, self.now);
+        let mut good = batch;
+        if !rejected.is_empty() {
+            let this = &self.slots[slot];
+            NodeCounters::add(
+                &self.counters.steps[usize::from(this.index)].rejected,
+                rejected.len(),
+            );
+            if let Some(letters) = this.policy.settle(&good, &rejected)? {
+                self.emitted.push_back(Emission {
+                    slot: Some(slot),
+                    port: Port::Errors,
+                    tag,
+                    batch: letters,
+                });
+            }
+            let rows = without(good.len, &rejected).unwrap_or_default();
+            good = good.take(&rows);
+        }
+        let root = Root::Assigned(self.slots[slot].index);
+        let owned = self
+            .source
+            .as_mut()
+            .zip(tag.partition)
+            .and_then(|(s, (_, p))| s.partitions.get_mut(&p));
+        if let Some(time) = owned.and_then(|o| o.times.get_mut(&root)) {
+            time.watermark.observe(newest(&good));
+        }
+        Ok(good)
+    }
+
+    // ---- sinks -------------------------------------------------------------------------------
+
+    /// All sinks that this task writes to, with their number in the graph.
+    pub fn sinks_mut(&mut self) -> impl Iterator<Item = (usize, &mut Box<dyn SinkWriter>)> {
+        self.sinks
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(i, s)| Some((i, s.as_mut()?)))
+    }
+
+    /// The task's steps.
+    pub fn slots(&self) -> &[TaskSlot] {
+        &self.slots
+    }
+
+    /// The task's steps, to be restored.
+    pub fn slots_mut(&mut self) -> &mut [TaskSlot] {
+        &mut self.slots
+    }
+
+    /// The reading part, if the task has one.
+    pub fn source(&self) -> Option<&TaskSource> {
+        self.source.as_ref()
+    }
+
+    /// After a restore: steps learn where time stands, trackers what their inputs last said.
+    pub fn resume(&mut self, now: i64, tracker_of: impl Fn(NodeIndex) -> Option<WatermarkTracker>) {
+        for slot in &mut self.slots {
+            let Some(keyed) = &mut slot.keyed else {
+                continue;
+            };
+            if let Some(before) = tracker_of(slot.index) {
+                keyed.tracker.adopt(&before);
+                keyed.watermark = keyed.tracker.watermark();
+                keyed.inputs = keyed.tracker.inputs();
+            }
+            let at = Boundary {
+                watermark: keyed.watermark,
+                inputs: &keyed.inputs,
+                now,
+                end: false,
+            };
+            slot.step.resume(at);
+        }
+    }
+}
+
+/// The newest timestamp of a batch.
+fn newest(batch: &Batch) -> Option<i64> {
+    let timestamps = batch.timestamps.as_ref()?;
+    if timestamps.null_count() == 0 {
+        return timestamps.values().iter().copied().max();
+    }
+    timestamps.iter().flatten().max()
+}
+
+/// What a step puts out, on its way.
+struct SlotOutput<'a> {
+    emitted: &'a mut VecDeque<Emission>,
+    slot: usize,
+    /// Of the records at work: outputs of stateless steps keep it.
+    tag: Tag,
+    /// Stateful steps number their outputs anew.
+    sequence: Option<&'a mut u64>,
+    policy: &'a ErrorPolicy,
+    counters: &'a NodeCounters,
+}
+
+impl SlotOutput<'_> {
+    fn push(&mut self, port: Port, batch: Batch) {
+        let tag = match &mut self.sequence {
+            None => self.tag,
+            Some(next) => {
+                **next += 1;
+                Tag {
+                    lane: 0,
+                    sequence: **next,
+                    partition: None,
+                }
+            }
+        };
+        self.emitted.push_back(Emission {
+            slot: Some(self.slot),
+            port,
+            tag,
+            batch,
+        });
+    }
+}
+
+impl Output for SlotOutput<'_> {
+    fn emit(&mut self, port: Port, batch: Batch) -> Result<(), StepError> {
+        if batch.len == 0 {
+            return Ok(());
+        }
+        if port != Port::Late {
+            NodeCounters::add(&self.counters.records_out, batch.len);
+        }
+        self.push(port, batch);
+        Ok(())
+    }
+
+    fn reject(&mut self, batch: &Batch, rejected: Vec<Rejected>) -> Result<(), StepError> {
+        NodeCounters::add(&self.counters.rejected, rejected.len());
+        if let Some(letters) = self.policy.settle(batch, &rejected)? {
+            self.push(Port::Errors, letters);
+        }
+        Ok(())
+    }
+
+    fn reject_result(
+        &mut self,
+        key: Option<&[u8]>,
+        window: Option<(i64, i64)>,
+        rejected: Rejected,
+    ) -> Result<(), StepError> {
+        NodeCounters::add(&self.counters.rejected, 1);
+        let mut result = Batch::of(1, crate::record::Value::new(crate::record::Form::Null));
+        result.keys = Some(arrow_array::BinaryArray::from_opt_vec(vec![key]));
+        result.windows = window.map(|(start, end)| crate::step::windows_of(vec![start], vec![end]));
+        if let Some(letters) = self.policy.settle_result(result, &rejected)? {
+            self.push(Port::Errors, letters);
+        }
+        Ok(())
+    }
+
+    fn count_late(&mut self, records: u64) {
+        NodeCounters::add(&self.counters.late, records as usize);
+    }
+}
+
+/// Why a task cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// A step, or the policy for a record.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// A sink.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// A source.
+    #[error(transparent)]
+    Source(#[from] crate::source::SourceError),
+    /// The host itself (no thread to be had, a plugin that does not open any more …).
+    #[error("{0}")]
+    Host(String),
+}
