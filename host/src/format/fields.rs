@@ -5,75 +5,21 @@
 
 use std::sync::Arc;
 
-use arrow_array::{BooleanArray, Float64Array, Int64Array, StringArray};
-use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
+use arrow_array::{BooleanArray, Float64Array, Int64Array};
+use arrow_buffer::BooleanBufferBuilder;
 
 use super::found::{Found, unescape};
+use super::strings::{NullRows, Strings};
 use super::{number, write};
 use crate::record::{Column, Extracted, FieldSpec, Issue, IssueKind, Kind};
-
-/// Collects strings for an Arrow array.
-#[derive(Debug)]
-pub(crate) struct Strings {
-    offsets: Vec<i32>,
-    /// Bytes so far; `end` closes a string.
-    pub data: Vec<u8>,
-    nulls: NullBufferBuilder,
-}
-
-impl Strings {
-    /// Room for so many strings.
-    pub fn new(rows: usize) -> Strings {
-        let mut offsets = Vec::with_capacity(rows + 1);
-        offsets.push(0);
-        Strings {
-            offsets,
-            data: Vec::new(),
-            nulls: NullBufferBuilder::new(rows),
-        }
-    }
-
-    /// The string ends here: it is what was appended to `data` since the last one.
-    #[inline]
-    pub fn end(&mut self) {
-        self.offsets
-            .push(i32::try_from(self.data.len()).expect("a batch is bounded far below 2 GiB"));
-        self.nulls.append_non_null();
-    }
-
-    /// Appends a string.
-    #[inline]
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.data.extend_from_slice(bytes);
-        self.end();
-    }
-
-    /// Appends a null.
-    pub fn push_null(&mut self) {
-        self.offsets.push(self.offsets[self.offsets.len() - 1]);
-        self.nulls.append_null();
-    }
-
-    /// The array as bytes.
-    pub fn into_binary(mut self) -> arrow_array::BinaryArray {
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
-        arrow_array::BinaryArray::new(offsets, Buffer::from_vec(self.data), self.nulls.finish())
-    }
-
-    /// The array as text.
-    pub fn into_text(mut self) -> StringArray {
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
-        StringArray::new(offsets, Buffer::from_vec(self.data), self.nulls.finish())
-    }
-}
 
 #[derive(Debug)]
 enum Builder {
     Text(Strings),
     Json(Strings),
-    Ints(Vec<i64>, NullBufferBuilder),
-    Floats(Vec<f64>, NullBufferBuilder),
-    Bools(BooleanBufferBuilder, NullBufferBuilder),
+    Ints(Vec<i64>),
+    Floats(Vec<f64>),
+    Bools(BooleanBufferBuilder),
 }
 
 /// Builds one field of a batch.
@@ -81,6 +27,8 @@ enum Builder {
 pub(crate) struct FieldBuilder {
     pub spec: FieldSpec,
     builder: Builder,
+    /// Null rows; text keeps its own.
+    nulls: NullRows,
     issues: Vec<Issue>,
     missing: Option<Arc<str>>,
     mismatch: Option<(String, Arc<str>)>,
@@ -89,17 +37,17 @@ pub(crate) struct FieldBuilder {
 impl FieldBuilder {
     /// For so many rows.
     pub fn new(spec: FieldSpec, rows: usize) -> FieldBuilder {
-        let nulls = NullBufferBuilder::new(rows);
         let builder = match spec.kind {
             Kind::Text => Builder::Text(Strings::new(rows)),
             Kind::Json => Builder::Json(Strings::new(rows)),
-            Kind::Ints => Builder::Ints(Vec::with_capacity(rows), nulls),
-            Kind::Floats => Builder::Floats(Vec::with_capacity(rows), nulls),
-            Kind::Bools => Builder::Bools(BooleanBufferBuilder::new(rows), nulls),
+            Kind::Ints => Builder::Ints(Vec::with_capacity(rows)),
+            Kind::Floats => Builder::Floats(Vec::with_capacity(rows)),
+            Kind::Bools => Builder::Bools(BooleanBufferBuilder::new(rows)),
         };
         FieldBuilder {
             spec,
             builder,
+            nulls: NullRows::default(),
             issues: Vec::new(),
             missing: None,
             mismatch: None,
@@ -112,26 +60,23 @@ impl FieldBuilder {
         let fits = match &mut self.builder {
             Builder::Text(strings) => push_text(strings, found),
             Builder::Json(strings) => push_json(strings, found),
-            Builder::Ints(values, nulls) => match as_int(found) {
+            Builder::Ints(values) => match as_int(found) {
                 Some(int) => {
                     values.push(int);
-                    nulls.append_non_null();
                     true
                 }
                 None => false,
             },
-            Builder::Floats(values, nulls) => match as_float(found) {
+            Builder::Floats(values) => match as_float(found) {
                 Some(float) => {
                     values.push(float);
-                    nulls.append_non_null();
                     true
                 }
                 None => false,
             },
-            Builder::Bools(values, nulls) => match as_bool(found) {
+            Builder::Bools(values) => match as_bool(found) {
                 Some(bool) => {
                     values.append(bool);
-                    nulls.append_non_null();
                     true
                 }
                 None => false,
@@ -144,7 +89,7 @@ impl FieldBuilder {
 
     #[cold]
     fn push_other(&mut self, row: usize, found: Found<'_>) {
-        self.push_null();
+        self.push_null(row);
         match found {
             Found::Null => {}
             Found::Missing => {
@@ -188,7 +133,7 @@ impl FieldBuilder {
 
     /// The next row is no document.
     pub fn push_malformed(&mut self, row: usize, message: &Arc<str>) {
-        self.push_null();
+        self.push_null(row);
         self.issues.push(Issue {
             row: row as u32,
             kind: IssueKind::Malformed,
@@ -196,37 +141,33 @@ impl FieldBuilder {
         });
     }
 
-    fn push_null(&mut self) {
+    fn push_null(&mut self, row: usize) {
         match &mut self.builder {
-            Builder::Text(strings) | Builder::Json(strings) => strings.push_null(),
-            Builder::Ints(values, nulls) => {
-                values.push(0);
-                nulls.append_null();
-            }
-            Builder::Floats(values, nulls) => {
-                values.push(0.0);
-                nulls.append_null();
-            }
-            Builder::Bools(values, nulls) => {
-                values.append(false);
-                nulls.append_null();
-            }
+            Builder::Text(strings) | Builder::Json(strings) => return strings.push_null(),
+            Builder::Ints(values) => values.push(0),
+            Builder::Floats(values) => values.push(0.0),
+            Builder::Bools(values) => values.append(false),
         }
+        self.nulls.push(row);
     }
 
     /// The column.
     pub fn finish(self) -> (FieldSpec, Extracted) {
+        let nulls = |rows: usize| self.nulls.finish(rows);
         let column = match self.builder {
             Builder::Text(strings) => Column::Text(strings.into_text()),
             Builder::Json(strings) => Column::Json(strings.into_text()),
-            Builder::Ints(values, mut nulls) => {
-                Column::Ints(Int64Array::new(values.into(), nulls.finish()))
+            Builder::Ints(values) => {
+                let nulls = nulls(values.len());
+                Column::Ints(Int64Array::new(values.into(), nulls))
             }
-            Builder::Floats(values, mut nulls) => {
-                Column::Floats(Float64Array::new(values.into(), nulls.finish()))
+            Builder::Floats(values) => {
+                let nulls = nulls(values.len());
+                Column::Floats(Float64Array::new(values.into(), nulls))
             }
-            Builder::Bools(mut values, mut nulls) => {
-                Column::Bools(BooleanArray::new(values.finish(), nulls.finish()))
+            Builder::Bools(mut values) => {
+                let nulls = nulls(values.len());
+                Column::Bools(BooleanArray::new(values.finish(), nulls))
             }
         };
         (

@@ -4,8 +4,8 @@
 use arrow_array::BinaryArray;
 
 use super::decode::at;
-use super::fields::Strings;
 use super::found::{Found, unescape};
+use super::strings::Strings;
 use super::write;
 use crate::config::plan::KeyPointers;
 

@@ -37,6 +37,36 @@ pub(crate) fn any_of<const N: usize>(block: &[u8; BLOCK], needles: [u8; N]) -> u
     })
 }
 
+/// Bit i is set where byte i cannot simply stand in a JSON string: a quote, a backslash, a control character.
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+#[inline]
+pub(crate) fn special(bytes: &[u8; 16]) -> u32 {
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x,
+        _mm_set1_epi8,
+    };
+    let bytes = u128::from_le_bytes(*bytes);
+    // SAFETY: as above.
+    unsafe {
+        let bytes = _mm_set_epi64x((bytes >> 64) as i64, bytes as i64);
+        let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
+        let backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
+        let control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), control)) as u32
+    }
+}
+
+/// Bit i is set where byte i cannot simply stand in a JSON string: a quote, a backslash, a control character.
+#[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
+#[inline]
+pub(crate) fn special(bytes: &[u8; 16]) -> u32 {
+    let special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    bytes
+        .iter()
+        .enumerate()
+        .fold(0, |mask, (i, &byte)| mask | (u32::from(special(byte)) << i))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +82,9 @@ mod tests {
             1 | 1 << 15 | 1 << 16 | 1 << 63
         );
         assert_eq!(any_of(&block, [0xff]), 1 << 40);
+        assert_eq!(
+            special(b"\"ab\x1f \xff\x80\\xyz\0\x7f!12"),
+            1 | 1 << 3 | 1 << 7 | 1 << 11
+        );
     }
 }

@@ -12,6 +12,7 @@ mod mask;
 mod number;
 mod pointer;
 mod row;
+mod strings;
 mod timestamps;
 mod write;
 

@@ -3,10 +3,10 @@
 use arrow_array::{Array, BinaryArray};
 
 use super::decode::null_rows;
-use super::fields::Strings;
 use super::found::Found;
 use super::json::{Visit, document};
 use super::pointer::Tree;
+use super::strings::Strings;
 use super::write;
 use crate::record::{Column, Row};
 

@@ -2,12 +2,12 @@
 //! is UTC; a format without time of day means midnight.
 
 use arrow_array::Int64Array;
-use arrow_buffer::NullBufferBuilder;
 use chrono::format::{Parsed, StrftimeItems, parse};
 use chrono::{DateTime, NaiveTime};
 
 use super::decode::at;
 use super::found::{Found, cut, unescape};
+use super::strings::NullRows;
 use crate::config::plan::{TimeUnit, TimestampSpec};
 
 /// Builds the timestamps of a batch.
@@ -16,7 +16,7 @@ pub(crate) struct TimestampBuilder<'p> {
     spec: &'p TimestampSpec,
     slot: usize,
     values: Vec<i64>,
-    nulls: NullBufferBuilder,
+    nulls: NullRows,
 }
 
 impl<'p> TimestampBuilder<'p> {
@@ -26,7 +26,7 @@ impl<'p> TimestampBuilder<'p> {
             spec,
             slot,
             values: Vec::with_capacity(rows),
-            nulls: NullBufferBuilder::new(rows),
+            nulls: NullRows::default(),
         }
     }
 
@@ -36,7 +36,6 @@ impl<'p> TimestampBuilder<'p> {
         match self.read(at(found, self.slot)) {
             Ok(ms) => {
                 self.values.push(ms);
-                self.nulls.append_non_null();
                 Ok(())
             }
             Err(why) => {
@@ -98,13 +97,14 @@ impl<'p> TimestampBuilder<'p> {
 
     /// The next row has no timestamp.
     pub fn push_null(&mut self) {
+        self.nulls.push(self.values.len());
         self.values.push(0);
-        self.nulls.append_null();
     }
 
     /// The column.
-    pub fn finish(mut self) -> Int64Array {
-        Int64Array::new(self.values.into(), self.nulls.finish())
+    pub fn finish(self) -> Int64Array {
+        let nulls = self.nulls.finish(self.values.len());
+        Int64Array::new(self.values.into(), nulls)
     }
 }
 

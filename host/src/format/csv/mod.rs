@@ -10,10 +10,10 @@ use arrow_array::BinaryArray;
 
 pub use cut::{BadRow, CutRows, RowCut, RowCutter, RowPlace};
 
-use super::fields::Strings;
 use super::found::Found;
 use super::json::Visit;
 use super::pointer::Tree;
+use super::strings::Strings;
 use super::write;
 use crate::record::CsvRows;
 

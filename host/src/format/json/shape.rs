@@ -9,6 +9,9 @@ const MEMBERS_MAX: usize = 64;
 /// How many remembered members may be absent in a row before the next is looked for the long way.
 const SKIPPED_MAX: usize = 4;
 
+/// Stands for a node: nobody asks for the member.
+pub(super) const NOBODY: u32 = u32::MAX;
+
 /// Everything from the brace or comma before a member to its value: `,"name":`, with the white space.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
@@ -18,12 +21,12 @@ pub(super) struct Member {
     /// What is beyond 16 bytes.
     tail: Box<[u8]>,
     len: usize,
-    /// Where the value belongs, if someone asks for it.
-    pub node: Option<usize>,
+    /// Where the value belongs, if someone asks for it; else `NOBODY`.
+    node: u32,
 }
 
 impl Member {
-    fn new(bytes: &[u8], node: Option<usize>) -> Member {
+    fn new(bytes: &[u8], node: u32) -> Member {
         let mut head = [0; 16];
         let short = bytes.len().min(16);
         head[..short].copy_from_slice(&bytes[..short]);
@@ -63,37 +66,36 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// If a member stands at `at` that was seen at or shortly behind place `next`: the place behind it, its bytes,
-    /// and where its value belongs.
+    /// If a member stands at `at` that was seen at or shortly behind place `next`: its bytes, and where its value
+    /// belongs. `next` moves behind it.
     #[inline]
-    pub fn expect(
-        &self,
-        next: usize,
-        data: &[u8],
-        at: usize,
-    ) -> Option<(usize, usize, Option<usize>)> {
-        let member = self.members.get(next)?;
+    pub fn expect(&self, next: &mut usize, data: &[u8], at: usize) -> Option<(usize, u32)> {
+        let member = self.members.get(*next)?;
         if let Some(len) = member.len_at(data, at) {
-            return Some((next + 1, len, member.node));
+            *next += 1;
+            return Some((len, member.node));
         }
-        self.expect_later(next + 1, data, at)
+        self.expect_later(next, data, at)
     }
 
-    fn expect_later(
-        &self,
-        next: usize,
-        data: &[u8],
-        at: usize,
-    ) -> Option<(usize, usize, Option<usize>)> {
-        let later = self.members.iter().enumerate().skip(next).take(SKIPPED_MAX);
-        later
+    #[inline(never)]
+    fn expect_later(&self, next: &mut usize, data: &[u8], at: usize) -> Option<(usize, u32)> {
+        let later = self
+            .members
+            .iter()
+            .enumerate()
+            .skip(*next + 1)
+            .take(SKIPPED_MAX);
+        let (place, len, node) = later
             .into_iter()
-            .find_map(|(i, member)| Some((i + 1, member.len_at(data, at)?, member.node)))
+            .find_map(|(i, member)| Some((i + 1, member.len_at(data, at)?, member.node)))?;
+        *next = place;
+        Some((len, node))
     }
 
     /// Remembers a member at place `next`; the place behind it.
     #[cold]
-    pub fn learn(&mut self, next: usize, bytes: &[u8], node: Option<usize>) -> usize {
+    pub fn learn(&mut self, next: usize, bytes: &[u8], node: u32) -> usize {
         if self.members.len() >= MEMBERS_MAX {
             // Ever new names: start anew, with those that come now.
             self.members.clear();
