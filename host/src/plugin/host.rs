@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::abi::staging::{Rules, Staging};
 use super::abi::types::Level;
@@ -14,6 +14,7 @@ use super::limits::Limits;
 use super::metrics::Metrics;
 use super::{RejectKind, TimerOp};
 use crate::record::Headers;
+use crate::time::Stopwatch;
 
 /// Called while a call runs, every `SLICE` of CPU time: the place where CPU permits are given back and
 /// waited for. Time spent in it does not count against the call.
@@ -81,6 +82,8 @@ pub(super) struct HostState {
     /// Taken out while an import works on it.
     pub staging: Option<Box<Staging>>,
     pub rejects: Vec<(u32, String)>,
+    /// Bytes of their reasons.
+    pub reject_bytes: usize,
     pub timers: Vec<TimerOp>,
     /// What `failing-row` told.
     pub failing_row: Option<(u32, String)>,
@@ -118,7 +121,7 @@ pub(super) struct CallClock {
 #[derive(Debug)]
 struct Started {
     cpu: Duration,
-    wall: Instant,
+    wall: Stopwatch,
     slice: Duration,
     waited: Duration,
 }
@@ -138,7 +141,7 @@ impl CallClock {
         let cpu = thread_cpu_time();
         let started = self.started.get_or_insert_with(|| Started {
             cpu,
-            wall: Instant::now(),
+            wall: Stopwatch::start(),
             slice: cpu,
             waited: Duration::ZERO,
         });
@@ -169,7 +172,7 @@ impl CallClock {
         if let Some(hook) = on_yield
             && cpu.saturating_sub(started.slice) >= SLICE
         {
-            let before = Instant::now();
+            let before = Stopwatch::start();
             hook();
             started.waited += before.elapsed();
             started.slice = thread_cpu_time();
@@ -198,7 +201,7 @@ pub(super) struct CallLog {
     bytes: usize,
     pub dropped: u64,
     last: VecDeque<String>,
-    second: Option<(Instant, u32)>,
+    second: Option<(Stopwatch, u32)>,
 }
 
 impl CallLog {
@@ -232,14 +235,13 @@ impl CallLog {
     }
 
     fn in_rate(&mut self) -> bool {
-        let now = Instant::now();
         match &mut self.second {
-            Some((since, lines)) if now.duration_since(*since) < Duration::from_secs(1) => {
+            Some((since, lines)) if since.elapsed() < Duration::from_secs(1) => {
                 *lines += 1;
                 *lines <= LOG_LINES_PER_SECOND
             }
             second => {
-                *second = Some((now, 1));
+                *second = Some((Stopwatch::start(), 1));
                 true
             }
         }
@@ -299,6 +301,7 @@ impl HostState {
             extras: InputExtras::default(),
             staging: None,
             rejects: Vec::new(),
+            reject_bytes: 0,
             timers: Vec::new(),
             failing_row: None,
             abort: None,
@@ -324,6 +327,7 @@ impl HostState {
             none => *none = Some(Box::default()),
         }
         self.rejects.clear();
+        self.reject_bytes = 0;
         self.timers.clear();
         self.failing_row = None;
         self.abort = None;

@@ -5,7 +5,7 @@
 //! keeps (metrics, statistics).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wasmtime::component::{Func, Instance as ComponentInstance};
 use wasmtime::{AsContextMut, Store, UpdateDeadline};
@@ -18,6 +18,12 @@ use super::limits::Limits;
 use super::load::Plugin;
 use super::metrics::{Metric, Metrics};
 use super::{Descriptor, Fault, FunctionKind, FunctionStats, RejectKind};
+use crate::time::Stopwatch;
+
+/// Rows a call after a failure; doubled with each batch without one.
+const CAUTIOUS_ROWS: usize = 256;
+/// Rows a call from which calls are whole again.
+const BOLD_ROWS: usize = 2_048;
 
 /// How instances of a step are run, beside limits.
 #[derive(Clone, Default)]
@@ -53,6 +59,9 @@ impl Live {
         let inner = plugin.inner();
         let mut store = Store::new(inner.component.engine(), state);
         store.limiter(|state| state);
+        // What one import or answer may make the host copy out of the guest's memory.
+        let copied_max = inner.limits.output_bytes_max + inner.limits.memory_bytes_max;
+        store.set_hostcall_fuel(usize::try_from(copied_max).unwrap_or(usize::MAX));
         if inner.limits.interruptible {
             store.epoch_deadline_callback(|mut cx| match cx.data_mut().tick() {
                 Ok(()) => Ok(UpdateDeadline::Continue(1)),
@@ -145,6 +154,11 @@ pub(super) struct Guest {
     search_started: Option<Duration>,
     /// Rows a call, when bigger calls were too slow; 0 = any.
     part_max: usize,
+    /// Rows a call since the last failure; 0 = any. Small calls lose little when one fails again, and a new
+    /// instance needs few fresh pages for them, which cost more than anything else in it.
+    cautious: usize,
+    /// Whether an instance was lost in this batch.
+    lost: bool,
 }
 
 /// What a call is: its name, and what it may do.
@@ -182,6 +196,8 @@ impl Guest {
             kind,
             search_started: None,
             part_max: 0,
+            cautious: 0,
+            lost: false,
         }
     }
 
@@ -224,10 +240,16 @@ impl Guest {
 
     /// Rows that a call should get at most; 0 = any.
     pub fn part_max(&self) -> usize {
-        match (self.part_max, self.descriptor.max_records as usize) {
-            (0, max) | (max, 0) => max,
-            (a, b) => a.min(b),
-        }
+        let limits = [
+            self.part_max,
+            self.cautious,
+            self.descriptor.max_records as usize,
+        ];
+        limits
+            .into_iter()
+            .filter(|max| *max != 0)
+            .min()
+            .unwrap_or(0)
     }
 
     /// Smaller calls from now on.
@@ -320,7 +342,7 @@ impl Guest {
         if limits.interruptible {
             live.store.set_epoch_deadline(1);
         }
-        let before = Instant::now();
+        let before = Stopwatch::start();
         let answer = call(live);
         let took = before.elapsed();
         let mut traps = 0;
@@ -359,7 +381,11 @@ impl Guest {
         };
         match &outcome {
             Ok(_) => live.store.data_mut().metrics.commit(),
-            Err(_) => self.discard(),
+            Err(_) => {
+                self.discard();
+                self.lost = true;
+                self.cautious = CAUTIOUS_ROWS;
+            }
         }
         self.stats.calls += 1;
         self.stats.traps += traps;
@@ -393,6 +419,13 @@ impl Guest {
     /// Between batches: an instance past its soft memory limit is replaced.
     pub fn between_batches(&mut self) {
         self.search_started = None;
+        if !std::mem::take(&mut self.lost) && self.cautious != 0 {
+            self.cautious = if self.cautious >= BOLD_ROWS {
+                0
+            } else {
+                2 * self.cautious
+            };
+        }
         let soft = self.limits.memory_bytes_soft;
         if self
             .live

@@ -22,6 +22,16 @@ pub const HOST: &str = "wasmill:plugin/host@0.1.0";
 pub const TYPES: &str = "wasmill:plugin/types@0.1.0";
 
 type Cx<'a> = StoreContextMut<'a, HostState>;
+/// Parameters of `emit`.
+type Emit = (
+    Option<WasmList<u32>>,
+    Payload,
+    Option<BytesOut>,
+    Option<WasmList<i64>>,
+);
+
+/// Bytes of reasons that the rejects of one call keep; reasons past it are cut to nothing.
+const REASON_BYTES_MAX: usize = 1 << 20;
 
 /// Notes what was wrong, and makes the guest trap.
 fn bad_output(state: &mut HostState, message: String) -> wasmtime::Error {
@@ -126,13 +136,7 @@ fn link_output(
 ) -> wasmtime::Result<()> {
     host.func_wrap(
         "emit",
-        |mut cx: Cx<'_>,
-         (source, payload, keys, timestamps): (
-            Option<WasmList<u32>>,
-            Payload,
-            Option<BytesOut>,
-            Option<WasmList<i64>>,
-        )| {
+        |mut cx: Cx<'_>, (source, payload, keys, timestamps): Emit| {
             staged(&mut cx, "emit", |staging, cx, rules, limits| {
                 staging.emit(cx, rules, limits, source, payload, keys, timestamps)
             })
@@ -179,7 +183,9 @@ fn link_output(
                 "reject: called more than twice a row".into(),
             ));
         }
-        let reason = cut(&reason, state.limits.message_bytes_max).to_string();
+        let room = REASON_BYTES_MAX - state.reject_bytes;
+        let reason = cut(&reason, state.limits.message_bytes_max.min(room)).to_string();
+        state.reject_bytes += reason.len();
         state.rejects.push((row, reason));
         Ok(())
     })?;

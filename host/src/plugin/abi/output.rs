@@ -61,7 +61,18 @@ impl Collected {
     pub fn add(&mut self, segments: Vec<Segment>, map: RowMap<'_>) {
         for mut segment in segments {
             map.map(&mut segment.rows);
-            self.segments.push(segment);
+            // Rows passed on in several calls are taken from the input once, not cut and joined again.
+            let last = self
+                .segments
+                .iter_mut()
+                .rev()
+                .find(|s| s.port == segment.port);
+            match last {
+                Some(last) if last.is_passed_on() && segment.is_passed_on() => {
+                    last.rows.join(segment.rows)
+                }
+                _ => self.segments.push(segment),
+            }
         }
     }
 
@@ -263,7 +274,8 @@ fn value(
 
 /// Inherited values of which some are put out as null.
 fn null_some(value: Value, nulls: &[u8], len: usize) -> Value {
-    if nulls.iter().all(|n| *n == 0) {
+    // Values that nobody behind asks for were left out, and stay so.
+    if nulls.iter().all(|n| *n == 0) || matches!(value.form, Form::Pruned) {
         return value;
     }
     let mut batch = Batch::of(len, value);

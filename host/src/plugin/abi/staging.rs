@@ -69,15 +69,27 @@ impl SourceRows {
         }
     }
 
+    /// Puts further ones behind.
+    pub fn join(&mut self, behind: SourceRows) {
+        match behind {
+            SourceRows::Run { start, len } => self.append(start, &[], len),
+            SourceRows::Each(rows) => self.append(u32::MAX, &rows, 0),
+        }
+    }
+
     fn append(&mut self, start: u32, rows: &[u32], implicit: u32) {
         match self {
             SourceRows::Run { start: s, len } if rows.is_empty() && *s + *len == start => {
-                *len += implicit
+                *len += implicit;
             }
-            _ => {
+            SourceRows::Each(all) => {
+                all.extend_from_slice(rows);
+                all.extend((0..implicit).map(|i| start + i));
+            }
+            SourceRows::Run { .. } => {
                 let mut all = self.to_vec();
                 all.extend_from_slice(rows);
-                all.extend(start..start + implicit);
+                all.extend((0..implicit).map(|i| start + i));
                 *self = SourceRows::Each(all);
             }
         }
@@ -158,6 +170,17 @@ pub struct Segment {
     pub keys: Option<StagedBytes>,
     pub timestamps: Option<Vec<i64>>,
     pub headers: Option<Headers>,
+}
+
+impl Segment {
+    /// Whether the records are those of the source rows in everything.
+    pub fn is_passed_on(&self) -> bool {
+        matches!(self.value, StagedValue::Inherit)
+            && self.value_nulls.is_empty()
+            && self.keys.is_none()
+            && self.timestamps.is_none()
+            && self.headers.is_none()
+    }
 }
 
 /// All output of one call so far.

@@ -223,3 +223,59 @@ fn inspection_tells_what_is_there_and_what_is_refused() {
     assert_eq!(other.refused.len(), 1);
     assert!(matches!(other.imports[0].status, ImportStatus::Refused(_)));
 }
+
+#[test]
+fn code_is_taken_from_the_cache_and_damage_means_compiling() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = EngineOptions {
+        cache: CacheDir::At(dir.path().into()),
+        ..Default::default()
+    };
+    let load = || {
+        Engine::new(options.clone())
+            .unwrap()
+            .load(PLAIN.as_bytes(), &LoadOptions::default())
+            .unwrap()
+    };
+    assert!(!load().from_cache());
+    let cached = load();
+    assert!(cached.from_cache());
+    assert_eq!(
+        texts(
+            &transform_of(&cached, "same")
+                .process(&mut records(&["a"]))
+                .unwrap()
+                .ports[0]
+        ),
+        ["a"]
+    );
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "code") {
+            let mut bytes = std::fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+    assert!(!load().from_cache());
+    assert!(load().from_cache(), "written anew");
+}
+
+#[test]
+fn a_plugin_outlives_its_engine_handle_and_the_ticker_ends_with_the_last() {
+    let engine = Engine::new(EngineOptions {
+        cache: CacheDir::Off,
+        ..Default::default()
+    })
+    .unwrap();
+    let plugin = engine
+        .load(LETTERS.as_bytes(), &LoadOptions::default())
+        .unwrap();
+    drop(engine);
+    // Still ticking: the loop ends.
+    let out = transform_of(&plugin, "letters")
+        .process(&mut records(&["l"]))
+        .unwrap();
+    assert_eq!(out.rejected[0].kind, RejectKind::Deadline);
+}
