@@ -33,9 +33,9 @@ pub struct Console {
 
 struct Shared {
     output: BufWriter<Box<dyn Write + Send>>,
-    /// Writer whose table was printed last, and since how many rows its header was.
+    /// Sink whose table was printed last, its columns, and how many rows ago its header was.
     header_of: Option<(usize, Vec<(String, usize)>, usize)>,
-    writers: usize,
+    sinks: usize,
 }
 
 impl Console {
@@ -55,7 +55,7 @@ impl Console {
         let shared = Shared {
             output: BufWriter::with_capacity(LINES_BYTES_MAX, output),
             header_of: None,
-            writers: 0,
+            sinks: 0,
         };
         Console {
             output: Arc::new(Mutex::new(shared)),
@@ -85,15 +85,23 @@ pub struct ConsoleSink {
     name: String,
     format: ConsoleFormat,
     console: Console,
+    /// Tells tables of one sink, whose writers share a header, from those of others.
+    id: usize,
 }
 
 impl ConsoleSink {
     /// Writes to a console.
     pub fn new(name: &str, format: ConsoleFormat, console: Console) -> ConsoleSink {
+        let id = {
+            let mut shared = console.output.lock();
+            shared.sinks += 1;
+            shared.sinks
+        };
         ConsoleSink {
             name: name.to_string(),
             format,
             console,
+            id,
         }
     }
 }
@@ -113,18 +121,12 @@ impl Sink for ConsoleSink {
                 console,
                 lines: lines(LineFormat::Value),
             }),
-            ConsoleFormat::Table => {
-                let mut shared = console.output.lock();
-                shared.writers += 1;
-                let id = shared.writers;
-                drop(shared);
-                Box::new(TableWriter {
-                    sink,
-                    console,
-                    id,
-                    table: Table::default(),
-                })
-            }
+            ConsoleFormat::Table => Box::new(TableWriter {
+                sink,
+                console,
+                id: self.id,
+                table: Table::default(),
+            }),
         })
     }
 }

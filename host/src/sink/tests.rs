@@ -519,6 +519,24 @@ k1   2013-01-01T01:00:00Z  2013-01-01T02:00:00Z  20         LGA
 }
 
 #[test]
+fn writers_of_one_sink_share_a_header_and_another_sink_has_its_own() {
+    let screen = Screen::default();
+    let console = screen.console();
+    let one = console::ConsoleSink::new("one", ConsoleFormat::Table, console.clone());
+    let two = console::ConsoleSink::new("two", ConsoleFormat::Table, console);
+    for sink in [&one, &one, &two, &one] {
+        let mut writer = sink.writer(0).expect("writer");
+        writer.write(batch(&["1"])).expect("write");
+        writer.flush().expect("flush");
+    }
+    let header = "value\n-----\n";
+    assert_eq!(
+        screen.text(),
+        format!("{header}    1\n    1\n{header}    1\n{header}    1\n")
+    );
+}
+
+#[test]
 fn table_stays_within_the_width_and_on_one_line_a_record() {
     let screen = Screen::default();
     let mut writer = console(ConsoleFormat::Table, &screen);
