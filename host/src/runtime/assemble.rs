@@ -1,8 +1,11 @@
 //! Makes the tasks of a plan: opens functions, makes steps, connects routes. No threads yet.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::plan::{FunctionPlan, Node, OnError, Plan, Port, StepKind, StepPlan};
+use crate::config::plan::{
+    FunctionPlan, Node, OnError, Plan, Port, StepKind, StepPlan, TableInput,
+};
 use crate::dedup::DedupStep;
 use crate::join::JoinStep;
 use crate::plugin::{
@@ -18,6 +21,7 @@ use crate::runtime::policy::{ErrorPolicy, OriginNames};
 use crate::runtime::task::{KeyedSlot, LOCAL, Task, TaskError, TaskSettings, TaskSlot, TaskSource};
 use crate::sink::{SinkError, SinkWriter};
 use crate::step::Step;
+use crate::table::{LookupSpec, LookupStep, Table};
 use crate::time::Watermark;
 use crate::window::watermark::{Combine, WatermarkTracker};
 use crate::window::{FunctionFacts, WindowLimits, WindowStep};
@@ -29,6 +33,8 @@ pub struct Assembly {
     counters: Arc<JobCounters>,
     names: OriginNames,
     settings: AssemblySettings,
+    /// Tables from files: (table, with versions).
+    tables: BTreeMap<(usize, bool), Arc<Table>>,
 }
 
 /// How tasks are made.
@@ -62,12 +68,14 @@ impl Assembly {
             graph.sinks.len(),
         ));
         let names = OriginNames::new(plan.sources.iter().map(|s| s.name.as_str()));
+        let tables = load_tables(&plan)?;
         Ok(Assembly {
             plan,
             graph,
             counters,
             names,
             settings,
+            tables,
         })
     }
 
@@ -285,8 +293,13 @@ impl Assembly {
                 left,
                 as_of_ms,
             } => {
-                let _ = (open(*function).join()?, table, on, left, as_of_ms);
-                return Err(TaskError::Host("lookups are in work".into()));
+                let spec = LookupSpec {
+                    on: on.clone(),
+                    left: *left,
+                    as_of_ms: *as_of_ms,
+                };
+                let loaded = self.tables.get(&(*table, as_of_ms.is_some())).cloned();
+                Box::new(LookupStep::new(spec, open(*function).join()?, loaded))
             }
             StepKind::Dedup { within_ms } => Box::new(DedupStep::new(*within_ms)),
             StepKind::Process {
@@ -325,6 +338,31 @@ impl Assembly {
             names: self.names.clone(),
         }
     }
+}
+
+/// Reads the tables that come from files, once for all tasks.
+fn load_tables(plan: &Plan) -> Result<BTreeMap<(usize, bool), Arc<Table>>, TaskError> {
+    let mut tables = BTreeMap::new();
+    for step in &plan.steps {
+        let StepKind::Lookup { table, as_of_ms, .. } = &step.kind else {
+            continue;
+        };
+        let (at, versioned) = (*table, as_of_ms.is_some());
+        let TableInput::File(source) = &plan.tables[at].input else {
+            continue;
+        };
+        if tables.contains_key(&(at, versioned)) {
+            continue;
+        }
+        let mut loaded = Table::new(versioned);
+        let rows = crate::source::read_all(source)?;
+        if let Some(bad) = loaded.update(&rows).into_iter().next() {
+            let name = &plan.tables[at].name;
+            return Err(TaskError::Host(format!("table {name}, row {}: {}", bad.row + 1, bad.message)));
+        }
+        tables.insert((at, versioned), Arc::new(loaded));
+    }
+    Ok(tables)
 }
 
 /// The function of a step, if it has one: index into `Plan::functions`.
