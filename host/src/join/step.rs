@@ -618,6 +618,10 @@ impl Step for JoinStep {
         self.advance(at.watermark);
     }
 
+    fn function_stats(&self) -> Option<crate::plugin::FunctionStats> {
+        self.function.as_ref().map(|f| f.stats())
+    }
+
     fn state_bytes(&self) -> usize {
         let half = |half: &Half| {
             half.rows.bytes() + half.expiry.bytes() + half.rows.len() * size_of::<(i64, u32)>()

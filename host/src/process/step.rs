@@ -221,6 +221,10 @@ impl Step for ProcessStep {
         self.now = at.now;
     }
 
+    fn function_stats(&self) -> Option<crate::plugin::FunctionStats> {
+        Some(self.function.stats())
+    }
+
     fn state_bytes(&self) -> usize {
         let queues: usize = self.queues.iter().map(TimeQueue::bytes).sum();
         self.state_bytes + self.keys.bytes() + queues + self.ttl.bytes()

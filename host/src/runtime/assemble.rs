@@ -344,7 +344,10 @@ impl Assembly {
 fn load_tables(plan: &Plan) -> Result<BTreeMap<(usize, bool), Arc<Table>>, TaskError> {
     let mut tables = BTreeMap::new();
     for step in &plan.steps {
-        let StepKind::Lookup { table, as_of_ms, .. } = &step.kind else {
+        let StepKind::Lookup {
+            table, as_of_ms, ..
+        } = &step.kind
+        else {
             continue;
         };
         let (at, versioned) = (*table, as_of_ms.is_some());
@@ -358,7 +361,11 @@ fn load_tables(plan: &Plan) -> Result<BTreeMap<(usize, bool), Arc<Table>>, TaskE
         let rows = crate::source::read_all(source)?;
         if let Some(bad) = loaded.update(&rows).into_iter().next() {
             let name = &plan.tables[at].name;
-            return Err(TaskError::Host(format!("table {name}, row {}: {}", bad.row + 1, bad.message)));
+            return Err(TaskError::Host(format!(
+                "table {name}, row {}: {}",
+                bad.row + 1,
+                bad.message
+            )));
         }
         tables.insert((at, versioned), Arc::new(loaded));
     }

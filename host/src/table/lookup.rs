@@ -340,6 +340,10 @@ impl Step for LookupStep {
         self.seal_restored();
     }
 
+    fn function_stats(&self) -> Option<crate::plugin::FunctionStats> {
+        Some(self.function.stats())
+    }
+
     fn state_bytes(&self) -> usize {
         let own = if let Kept::Own(table) = &self.table {
             table.bytes()

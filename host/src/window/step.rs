@@ -317,6 +317,10 @@ impl Step for WindowStep {
         }
     }
 
+    fn function_stats(&self) -> Option<crate::plugin::FunctionStats> {
+        Some(self.core.function.stats())
+    }
+
     fn state_bytes(&self) -> usize {
         match &self.windows {
             Windows::Fixed(w) => w.memory(),
