@@ -21,8 +21,6 @@ pub struct PluginSettings {
     pub memory: Option<u64>,
     /// CPU time of one call, milliseconds.
     pub call_deadline_ms: Option<u64>,
-    /// `wasi = "inert"`: stubs for runtimes that call WASI at start.
-    pub wasi_inert: bool,
     /// Whether calls can be interrupted (default true).
     pub interruptible: Option<bool>,
     /// SHA-256 that the file must have, lower-case hex.
@@ -49,9 +47,13 @@ pub(super) fn read(
     let call_deadline_ms = reader
         .duration("call-deadline", 1..=10_000, problems)
         .map(i64::unsigned_abs);
-    let wasi_inert = reader
-        .one_of("wasi", &[("inert", true), ("none", false)], problems)
-        .is_some_and(|w| w.value);
+    if let Some(wasi) = reader.one_of("wasi", &[("inert", true), ("none", false)], problems)
+        && wasi.value
+    {
+        problems
+            .error(wasi.span, "wasi = \"inert\" comes in a later version of wasmill")
+            .help("build the plugin without WASI; WASI imports that it links and never calls do no harm");
+    }
     let interruptible = reader.boolean("interruptible", problems);
     let sha = reader.string("sha256", problems);
     let sha256_span = sha.as_ref().map(|s| s.span);
@@ -66,7 +68,6 @@ pub(super) fn read(
     let settings = PluginSettings {
         memory,
         call_deadline_ms,
-        wasi_inert,
         interruptible,
         sha256,
         sha256_span,
