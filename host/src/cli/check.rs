@@ -58,7 +58,6 @@ fn show_problems(problems: &Problems) -> Exit {
     let style = Style {
         on: colour_on_stderr(),
     };
-    show_warnings(&problems.warning_lines());
     for line in problems.render().lines() {
         // Excerpts and hints are indented; the line that names the place is not.
         if line.starts_with(' ') {

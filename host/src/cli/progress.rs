@@ -1,7 +1,6 @@
 //! Progress of a running job on standard error: one line that a terminal redraws, or JSON lines.
 
 use std::io::IsTerminal as _;
-use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -36,14 +35,6 @@ impl Shown {
                 .unwrap_or_else(|_| ProgressStyle::default_spinner()),
         );
         Shown::Line(bar)
-    }
-
-    /// How often it is worth asking the job.
-    pub fn interval(&self) -> Duration {
-        match self {
-            Shown::Line(_) => Duration::from_millis(250),
-            Shown::Json | Shown::Nothing => Duration::from_secs(1),
-        }
     }
 
     /// Shows one moment.
