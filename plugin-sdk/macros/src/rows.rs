@@ -39,10 +39,12 @@ fn with_type(
     body: TokenStream,
 ) -> Result<TokenStream> {
     let (ident, vis) = (&function.sig.ident, &function.vis);
-    if !function.sig.generics.params.is_empty() {
+    // Lifetimes may have names: a row's type is taken as a family, whatever they are.
+    let generics = &function.sig.generics;
+    if generics.type_params().next().is_some() || generics.const_params().next().is_some() {
         return Err(syn::Error::new_spanned(
-            &function.sig.generics,
-            "write the lifetime as '_",
+            generics,
+            "a plugin's function has no type parameters: the host could not choose them",
         ));
     }
     let name = args
