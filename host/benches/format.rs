@@ -303,7 +303,7 @@ fn writing(c: &mut Criterion) {
                 .collect(),
         );
         let ends: Vec<i64> = (0..RECORDS as i64)
-            .map(|i| 1_700_000_000_000 + i * 10_000)
+            .map(|i| 1_700_000_000_000 + i / 100 * 10_000)
             .collect();
         batch.timestamps = Some(ends.iter().map(|end| end - 1).collect::<Vec<_>>().into());
         batch.windows = Some(Windows {

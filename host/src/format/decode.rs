@@ -35,8 +35,17 @@ pub struct Wanted<'a> {
 pub fn decode(batch: &mut Batch, wanted: &Wanted<'_>) -> Vec<Rejected> {
     let mut specs: Vec<&FieldSpec> = Vec::new();
     for spec in wanted.fields {
-        if batch.value.extracted(spec).is_none() && !specs.contains(&spec) {
-            specs.push(spec);
+        if batch.value.extracted(spec).is_some() || specs.contains(&spec) {
+            continue;
+        }
+        let there = if let Form::Row(rows) = &batch.value.form {
+            row::by_reference(rows, spec)
+        } else {
+            None
+        };
+        match there {
+            Some(field) => batch.value.extracted.push((spec.clone(), field)),
+            None => specs.push(spec),
         }
     }
     let check = wanted.documents && matches!(batch.value.form, Form::Bytes(_));

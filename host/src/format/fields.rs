@@ -205,9 +205,7 @@ fn push_text(strings: &mut Strings, found: Found<'_>) -> bool {
 }
 
 fn push_json(strings: &mut Strings, found: Found<'_>) -> bool {
-    if matches!(found, Found::Missing | Found::Null)
-        || matches!(found, Found::Float(f) if !f.is_finite())
-    {
+    if matches!(found, Found::Missing | Found::Null) {
         return false;
     }
     write::found(&mut strings.data, found);
@@ -232,7 +230,7 @@ fn as_float(found: Found<'_>) -> Option<f64> {
         Found::Int(int, _) => Some(int as f64),
         Found::Float(float) => Some(float),
         // A number beyond a float's range is no float, rather than infinite.
-        Found::Number(token) => token.parse().ok().filter(|float: &f64| float.is_finite()),
+        Found::Number(token) => number::float(token),
         Found::Cell(cell, true) if number::is_json_number(cell.as_bytes()) => {
             as_float(Found::number(cell))
         }

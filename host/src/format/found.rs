@@ -16,7 +16,7 @@ pub(crate) enum Found<'a> {
     Int(i64, &'a str),
     /// Any other JSON number, as written.
     Number(&'a str),
-    /// A float from a column; not finite ones are null in JSON.
+    /// A finite float from a column.
     Float(f64),
     /// Text.
     Text(&'a str),

@@ -95,7 +95,6 @@ impl<'p> KeyBuilder<'p> {
         let what = match found {
             Found::Missing => "is missing",
             Found::Null => "is null",
-            Found::Float(f) if !f.is_finite() => "is not a finite number",
             _ => return None,
         };
         Some(format!("key {}: {what}", self.pointer(part)))

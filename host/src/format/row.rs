@@ -1,16 +1,16 @@
 //! Rows of typed fields: read by name, and written as JSON.
 
-use arrow_array::{Array, BinaryArray};
+use arrow_array::{Array, BinaryArray, Float64Array};
 
 use super::decode::null_rows;
 use super::found::Found;
 use super::json::{Visit, document};
-use super::pointer::Tree;
+use super::pointer::{self, Tree};
 use super::strings::Strings;
 use super::write;
-use crate::record::{Column, Row};
+use crate::record::{Column, Extracted, FieldSpec, Kind, Row};
 
-/// What is at a column's row.
+/// What is at a column's row. Floats that are not finite are null, as they are when the row is written.
 #[inline]
 pub(crate) fn found(column: &Column, row: usize) -> Found<'_> {
     if column.nulls().is_some_and(|n| n.is_null(row)) {
@@ -19,10 +19,46 @@ pub(crate) fn found(column: &Column, row: usize) -> Found<'_> {
     match column {
         Column::Text(a) => Found::Text(a.value(row)),
         Column::Ints(a) => Found::Int(a.value(row), ""),
+        Column::Floats(a) if !a.value(row).is_finite() => Found::Null,
         Column::Floats(a) => Found::Float(a.value(row)),
         Column::Bools(a) => Found::Bool(a.value(row)),
         Column::Json(a) => Found::of_json(a.value(row)),
     }
+}
+
+/// The field as it is in the rows already, if that is so for all of them: then nothing is read.
+pub(crate) fn by_reference(rows: &Row, spec: &FieldSpec) -> Option<Extracted> {
+    if rows
+        .nulls
+        .as_ref()
+        .is_some_and(|nulls| nulls.null_count() > 0)
+    {
+        return None;
+    }
+    let tokens = pointer::tokens(&spec.pointer)?;
+    let [name] = &tokens[..] else { return None };
+    let column = &rows.columns[rows.schema.iter().rposition(|f| *f.name == **name)?];
+    let column = match (column, spec.kind) {
+        (Column::Floats(a), Kind::Floats) if !a.values().iter().all(|f| f.is_finite()) => {
+            return None;
+        }
+        (Column::Ints(a), Kind::Floats) => {
+            let floats: Vec<f64> = a.values().iter().map(|&int| int as f64).collect();
+            Column::Floats(Float64Array::new(floats.into(), a.nulls().cloned()))
+        }
+        // A null there may be the document's, which is null in this form too; but it may stand as text.
+        (Column::Json(a), Kind::Json)
+            if (0..a.len()).any(|row| a.is_valid(row) && a.value(row) == "null") =>
+        {
+            return None;
+        }
+        (column, kind) if column.kind() == kind => column.clone(),
+        _ => return None,
+    };
+    Some(Extracted {
+        column,
+        issues: Vec::new(),
+    })
 }
 
 /// Visits all rows.
@@ -69,17 +105,7 @@ pub(crate) fn visit(rows: &Row, len: usize, tree: &Tree, visitor: &mut impl Visi
 
 /// All rows as compact JSON objects.
 pub(crate) fn bytes(rows: &Row, len: usize) -> BinaryArray {
-    let names: Vec<Vec<u8>> = rows
-        .schema
-        .iter()
-        .enumerate()
-        .map(|(i, field)| {
-            let mut name = vec![if i == 0 { b'{' } else { b',' }];
-            write::string(&mut name, &field.name);
-            name.push(b':');
-            name
-        })
-        .collect();
+    let names = write::member_names(rows.schema.iter().map(|field| &*field.name));
     let is_null = null_rows(rows.nulls.as_ref());
     let mut out = Strings::new(len);
     for row in 0..len {

@@ -2,7 +2,7 @@
 //! is UTC; a format without time of day means midnight.
 
 use arrow_array::Int64Array;
-use chrono::format::{Parsed, StrftimeItems, parse};
+use chrono::format::{Item, Parsed, StrftimeItems, parse};
 use chrono::{DateTime, NaiveTime};
 
 use super::decode::at;
@@ -14,6 +14,8 @@ use crate::config::plan::{TimeUnit, TimestampSpec};
 #[derive(Debug)]
 pub(crate) struct TimestampBuilder<'p> {
     spec: &'p TimestampSpec,
+    /// Of the format, if there is one.
+    items: Vec<Item<'p>>,
     slot: usize,
     values: Vec<i64>,
     nulls: NullRows,
@@ -24,6 +26,11 @@ impl<'p> TimestampBuilder<'p> {
     pub fn new(spec: &'p TimestampSpec, slot: usize, rows: usize) -> TimestampBuilder<'p> {
         TimestampBuilder {
             spec,
+            items: spec
+                .format
+                .as_deref()
+                .map(|format| StrftimeItems::new(format).collect())
+                .unwrap_or_default(),
             slot,
             values: Vec::with_capacity(rows),
             nulls: NullRows::default(),
@@ -90,7 +97,7 @@ impl<'p> TimestampBuilder<'p> {
     fn text(&self, text: &str) -> Result<i64, String> {
         match &self.spec.format {
             None => rfc3339(text).ok_or_else(|| format!("{:?} is not RFC 3339", cut(text))),
-            Some(format) => formatted(text, format)
+            Some(format) => formatted(text, &self.items)
                 .ok_or_else(|| format!("{:?} is not of the format {format:?}", cut(text))),
         }
     }
@@ -109,16 +116,55 @@ impl<'p> TimestampBuilder<'p> {
 }
 
 /// Milliseconds of an RFC 3339 time; what is finer is cut off.
-pub(crate) fn rfc3339(text: &str) -> Option<i64> {
-    DateTime::parse_from_rfc3339(text)
-        .ok()
-        .map(|time| time.timestamp_millis())
+#[inline]
+fn rfc3339(text: &str) -> Option<i64> {
+    seconds_utc(text.as_bytes())
+        .map(|seconds| seconds * 1000)
+        .or_else(|| {
+            DateTime::parse_from_rfc3339(text)
+                .ok()
+                .map(|time| time.timestamp_millis())
+        })
+}
+
+/// Seconds of a time in the commonest shape, `2013-01-01T10:00:00Z`; none for any other, right or wrong.
+#[inline]
+fn seconds_utc(text: &[u8]) -> Option<i64> {
+    let text: &[u8; 20] = text.try_into().ok()?;
+    if (text[4], text[7], text[10], text[13], text[16], text[19])
+        != (b'-', b'-', b'T', b':', b':', b'Z')
+    {
+        return None;
+    }
+    let two = |at: usize| {
+        let (tens, ones) = (text[at].wrapping_sub(b'0'), text[at + 1].wrapping_sub(b'0'));
+        (tens < 10 && ones < 10).then(|| i64::from(tens) * 10 + i64::from(ones))
+    };
+    let (year, month, day) = (two(0)? * 100 + two(2)?, two(5)?, two(8)?);
+    let (hour, minute, second) = (two(11)?, two(14)?, two(17)?);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    if day < 1 || day > days || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    // Days since 1970 in years that begin in March, so that the leap day comes last.
+    let year = if month <= 2 { year - 1 } else { year };
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days =
+        year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year
+            - 719_468;
+    Some(((days * 24 + hour) * 60 + minute) * 60 + second)
 }
 
 /// Milliseconds of a time in a strptime format.
-pub(crate) fn formatted(text: &str, format: &str) -> Option<i64> {
+fn formatted(text: &str, items: &[Item<'_>]) -> Option<i64> {
     let mut parsed = Parsed::new();
-    parse(&mut parsed, text, StrftimeItems::new(format)).ok()?;
+    parse(&mut parsed, text, items.iter()).ok()?;
     if let Ok(time) = parsed.to_datetime() {
         return Some(time.timestamp_millis());
     }
@@ -148,4 +194,47 @@ fn names_time(parsed: &Parsed) -> bool {
         || parsed.hour_mod_12().is_some()
         || parsed.minute().is_some()
         || parsed.second().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_day_of_three_thousand_years_reads_as_chrono_reads_it() {
+        for day in -719_528..400_000i64 {
+            let time = DateTime::from_timestamp(day * 86_400 + day.rem_euclid(86_400), 0).unwrap();
+            let text = time.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+            assert_eq!(
+                seconds_utc(text.as_bytes()),
+                Some(time.timestamp()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_of_the_common_shape_is_left_to_chrono() {
+        for text in [
+            "2013-02-29T10:00:00Z",
+            "2013-13-01T10:00:00Z",
+            "2013-00-01T10:00:00Z",
+            "2013-01-00T10:00:00Z",
+            "2013-01-01T24:00:00Z",
+            "2013-01-01T10:60:00Z",
+            "2013-01-01T10:00:60Z",
+            "2013-01-01 10:00:00Z",
+            "2013-01-01T10:00:0xZ",
+            "2013-01-01T10:00:00+",
+        ] {
+            assert_eq!(seconds_utc(text.as_bytes()), None, "{text}");
+            assert_eq!(
+                rfc3339(text),
+                DateTime::parse_from_rfc3339(text)
+                    .ok()
+                    .map(|t| t.timestamp_millis()),
+                "{text}"
+            );
+        }
+    }
 }

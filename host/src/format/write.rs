@@ -1,24 +1,38 @@
 //! Writing JSON, compact, digit for digit as serde_json does.
 
 use super::found::{Found, unescape};
+use super::mask;
 
 /// A string with its quotes; escapes only what must be.
 #[inline]
 pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
-    escaped(out, text);
+    escaped(out, text.as_bytes());
     out.push(b'"');
 }
 
-/// The inside of a string.
+/// The inside of a string, given as UTF-8.
 #[inline]
-fn escaped(out: &mut Vec<u8>, text: &str) {
-    let bytes = text.as_bytes();
-    if bytes.iter().all(|&b| b >= 0x20 && b != b'"' && b != b'\\') {
+pub(crate) fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+    if plain(bytes) {
         out.extend_from_slice(bytes);
     } else {
         escape_each(out, bytes);
     }
+}
+
+/// Whether nothing must be escaped.
+#[inline]
+fn plain(bytes: &[u8]) -> bool {
+    let mut chunks = bytes.chunks_exact(16);
+    let special = |chunk: &[u8]| mask::special(chunk.try_into().expect("sixteen bytes"));
+    if !chunks.by_ref().all(|chunk| special(chunk) == 0) {
+        return false;
+    }
+    let rest = chunks.remainder();
+    let mut last = [b' '; 16];
+    last[..rest.len()].copy_from_slice(rest);
+    special(&last) == 0
 }
 
 #[cold]
@@ -40,6 +54,17 @@ fn escape_each(out: &mut Vec<u8>, bytes: &[u8]) {
             _ => out.push(byte),
         }
     }
+}
+
+/// What stands before each value of an object with these members: `{"first":`, then `,"second":` …
+pub(crate) fn member_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<Vec<u8>> {
+    let named = names.enumerate().map(|(i, name)| {
+        let mut bytes = vec![if i == 0 { b'{' } else { b',' }];
+        string(&mut bytes, name);
+        bytes.push(b':');
+        bytes
+    });
+    named.collect()
 }
 
 /// An integer.
@@ -85,7 +110,9 @@ pub(crate) fn found(out: &mut Vec<u8>, found: Found<'_>) {
 /// A CSV cell that is not null.
 #[inline]
 pub(crate) fn cell(out: &mut Vec<u8>, cell: &str, numbers: bool) {
-    if numbers && super::number::is_json_number(cell.as_bytes()) {
+    let first = cell.as_bytes().first();
+    let number = numbers && matches!(first, Some(b'-' | b'0'..=b'9'));
+    if number && super::number::is_json_number(cell.as_bytes()) {
         out.extend_from_slice(cell.as_bytes());
     } else {
         string(out, cell);

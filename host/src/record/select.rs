@@ -564,3 +564,6 @@ fn concat_origins(batches: &[Batch]) -> Origins {
             .collect(),
     )
 }
+
+#[cfg(test)]
+mod tests;

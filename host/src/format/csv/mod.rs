@@ -28,18 +28,64 @@ pub struct CsvDialect {
     pub strings: bool,
 }
 
-/// Cell `column` of row `row` as text; cutting saw to UTF-8.
-fn text(rows: &CsvRows, row: usize, column: usize) -> &str {
-    std::str::from_utf8(rows.cell(row, column))
-        .expect("cells are UTF-8: cutting refuses other rows")
+/// The cells of rows as text.
+struct Cells<'a> {
+    dialect: &'a CsvDialect,
+    /// From the first cell on.
+    text: &'a str,
+    /// Where `text` starts in the data.
+    base: u32,
+    ends: &'a [u32],
+    width: usize,
 }
 
-fn found<'a>(rows: &'a CsvRows, row: usize, column: usize) -> Found<'a> {
-    let cell = text(rows, row, column);
-    if rows.dialect.nulls.iter().any(|null| null == cell) {
-        Found::Null
-    } else {
-        Found::Cell(cell, !rows.dialect.strings)
+impl<'a> Cells<'a> {
+    fn of(rows: &'a CsvRows) -> Cells<'a> {
+        let (start, width) = (rows.start as usize, rows.width());
+        let data = if rows.is_empty() {
+            &[][..]
+        } else {
+            &rows.data[start..start + rows.bytes()]
+        };
+        let text =
+            simdutf8::basic::from_utf8(data).expect("cells are UTF-8: cutting refuses other rows");
+        Cells {
+            dialect: &rows.dialect,
+            text,
+            base: rows.start,
+            ends: &rows.ends,
+            width,
+        }
+    }
+
+    #[inline]
+    fn cell(&self, row: usize, column: usize) -> &'a str {
+        let cell = row * self.width + column;
+        let start = if cell == 0 {
+            0
+        } else {
+            self.ends[cell - 1] + 1 - self.base
+        };
+        &self.text[start as usize..(self.ends[cell] - self.base) as usize]
+    }
+
+    #[inline]
+    fn found(&self, row: usize, column: usize) -> Found<'a> {
+        let cell = self.cell(row, column);
+        if self.dialect.is_null(cell) {
+            Found::Null
+        } else {
+            Found::Cell(cell, !self.dialect.strings)
+        }
+    }
+}
+
+impl CsvDialect {
+    #[inline]
+    fn is_null(&self, cell: &str) -> bool {
+        self.nulls
+            .iter()
+            .any(|null| null.len() == cell.len() && null == cell)
     }
 }
 
@@ -55,10 +101,11 @@ pub(crate) fn visit(rows: &CsvRows, tree: &Tree, visitor: &mut impl Visit) {
         })
         .collect();
     let whole = root.slot.map(|slot| (slot, bytes(rows)));
+    let cells = Cells::of(rows);
     let mut slots = vec![Found::Missing; tree.slots];
     for row in 0..rows.len() {
         for &(slot, column) in &columns {
-            slots[slot] = found(rows, row, column);
+            slots[slot] = cells.found(row, column);
         }
         if let Some((slot, bytes)) = &whole {
             slots[*slot] = Found::Json(
@@ -71,25 +118,22 @@ pub(crate) fn visit(rows: &CsvRows, tree: &Tree, visitor: &mut impl Visit) {
 
 /// All rows as JSON objects keyed by the header.
 pub(crate) fn bytes(rows: &CsvRows) -> BinaryArray {
-    let names: Vec<Vec<u8>> = rows
-        .dialect
-        .header
-        .iter()
-        .enumerate()
-        .map(|(i, name)| {
-            let mut bytes = vec![if i == 0 { b'{' } else { b',' }];
-            write::string(&mut bytes, name);
-            bytes.push(b':');
-            bytes
-        })
-        .collect();
+    let names = write::member_names(rows.dialect.header.iter().map(String::as_str));
+    let cells = Cells::of(rows);
     let mut out = Strings::new(rows.len());
+    out.data.reserve(
+        rows.bytes() * 2 + rows.len() * names.iter().map(|name| name.len() + 2).sum::<usize>(),
+    );
     for row in 0..rows.len() {
         for (column, name) in names.iter().enumerate() {
             out.data.extend_from_slice(name);
-            write::found(&mut out.data, found(rows, row, column));
+            match cells.found(row, column) {
+                Found::Cell(cell, numbers) => write::cell(&mut out.data, cell, numbers),
+                _ => out.data.extend_from_slice(b"null"),
+            }
         }
-        out.data.push(b'}');
+        out.data
+            .extend_from_slice(if names.is_empty() { b"{}" } else { b"}" });
         out.end();
     }
     out.into_binary()

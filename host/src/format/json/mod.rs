@@ -73,9 +73,75 @@ fn visit_slowly<'a>(
     }
 }
 
+/// What bytes are when they are shown in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// A document: as they are.
+    Document,
+    /// Other UTF-8: as a string.
+    Text,
+    /// Other bytes.
+    Bytes,
+}
+
+/// What each string of an array is (a null: anything).
+pub(crate) fn shown(values: &BinaryArray) -> Vec<Shown> {
+    let offsets = values.value_offsets();
+    let base = offsets[0] as usize;
+    let data = &values.value_data()[base..offsets[values.len()] as usize];
+    let tree = Tree::of([]).0;
+    let text = simdutf8::basic::from_utf8(data).ok();
+    let ascii = text.is_some_and(str::is_ascii);
+    let mut scanner = text.map(|text| Scanner::new(&tree, text));
+    let of = |range: &[i32]| {
+        let (start, end) = (range[0] as usize - base, range[1] as usize - base);
+        let bytes = &data[start..end];
+        if scanner.as_mut().is_some_and(|scanner| {
+            can_be_document(bytes) && scanner.scan(start, end, &mut []).is_ok()
+        }) {
+            Shown::Document
+        } else {
+            shown_alone(bytes, ascii)
+        }
+    };
+    offsets.windows(2).map(of).collect()
+}
+
 /// Whether these bytes are a document.
 pub(crate) fn is_document(bytes: &[u8]) -> bool {
-    Document::of(bytes).is_ok()
+    shown_alone(bytes, false) == Shown::Document
+}
+
+/// By the first byte: most texts that are no documents are known by it.
+#[inline]
+fn can_be_document(bytes: &[u8]) -> bool {
+    matches!(
+        bytes.first(),
+        Some(
+            b'{' | b'[' | b'"' | b'-' | b'0'
+                ..=b'9' | b't' | b'f' | b'n' | b' ' | b'\t' | b'\n' | b'\r'
+        )
+    )
+}
+
+fn shown_alone(bytes: &[u8], ascii: bool) -> Shown {
+    if !ascii && std::str::from_utf8(bytes).is_err() {
+        return Shown::Bytes;
+    }
+    if !can_be_document(bytes) {
+        return Shown::Text;
+    }
+    // The scanner wants room behind the document; what it then gives up at is none.
+    let mut padded = Vec::with_capacity(bytes.len() + scan::ROOM);
+    padded.extend_from_slice(bytes);
+    padded.resize(bytes.len() + scan::ROOM, b' ');
+    let tree = Tree::of([]).0;
+    let text = std::str::from_utf8(&padded).expect("looked at above");
+    if Scanner::new(&tree, text).check(0, bytes.len()).is_ok() {
+        Shown::Document
+    } else {
+        Shown::Text
+    }
 }
 
 #[cfg(test)]

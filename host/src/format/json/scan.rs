@@ -15,6 +15,9 @@ pub(super) struct GiveUp;
 
 type Scanned<T> = Result<T, GiveUp>;
 
+/// Bytes that are looked at beyond a document's end, at most.
+pub(super) const ROOM: usize = 16;
+
 /// A byte in each of eight places.
 const fn each(byte: u8) -> u64 {
     u64::from_le_bytes([byte; 8])
@@ -53,6 +56,13 @@ impl<'t, 'a> Scanner<'t, 'a> {
             at += 1;
         }
         if at == end { Ok(()) } else { Err(GiveUp) }
+    }
+
+    /// Checks the document at `start..end`, finding nothing. There are `ROOM` spaces behind it; then the scanner gives up
+    /// at what is no document only.
+    pub fn check(&self, start: usize, end: usize) -> Scanned<()> {
+        let behind = self.white(self.skip(self.white(start), 0)?);
+        if behind >= end { Ok(()) } else { Err(GiveUp) }
     }
 
     /// The byte at a place; 0, which is never right, behind the end.

@@ -4,6 +4,7 @@ use arrow_array::BinaryArray;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use super::{Shown, is_document, shown};
 use crate::format::extract_fields;
 use crate::record::{Batch, Column, FieldSpec, Form, IssueKind, Kind};
 
@@ -185,6 +186,29 @@ fn check(documents: &[Vec<u8>], context: &str) {
         crate::record::Value::new(Form::Bytes(array)),
     );
     extract_fields(&mut batch, &specs());
+    let array: BinaryArray = documents.iter().map(Some).collect();
+    for (document, shown) in documents.iter().zip(shown(&array)) {
+        let text = std::str::from_utf8(document);
+        let expected = match text {
+            Ok(text) if serde_json::from_str::<IgnoredAny>(text).is_ok() && !too_deep(text) => {
+                Shown::Document
+            }
+            Ok(_) => Shown::Text,
+            Err(_) => Shown::Bytes,
+        };
+        assert_eq!(
+            shown,
+            expected,
+            "{context}: {:?}",
+            String::from_utf8_lossy(document)
+        );
+        assert_eq!(
+            is_document(document),
+            expected == Shown::Document,
+            "{context}: {:?}",
+            String::from_utf8_lossy(document)
+        );
+    }
     for (row, document) in documents.iter().enumerate() {
         compare(&batch, row, document, context);
     }
