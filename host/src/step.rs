@@ -105,6 +105,12 @@ pub trait Step: Send {
         at: Boundary<'_>,
         out: &mut dyn Output,
     ) -> Result<Progress, StepError>;
+    /// Whether something came since the step last put everything out (complete mode).
+    fn has_changed(&self) -> bool {
+        false
+    }
+    /// In another task of this step something did: at the coming boundary this one puts out too.
+    fn changed_elsewhere(&mut self) {}
     /// The watermark that holds for the output, given the one that the step has.
     fn output_watermark(&self, watermark: Watermark) -> Watermark {
         watermark

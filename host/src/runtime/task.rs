@@ -499,6 +499,10 @@ impl Task {
                     }
                     self.advance(slot);
                     self.at = Stage::Fire(slot);
+                    if self.settings.ordered && self.slots[slot].keyed.is_some() {
+                        // The other tasks of the stage come to this point, too, before steps put out.
+                        return Ok(Progress::More);
+                    }
                 }
                 Stage::Fire(slot) => {
                     let more = self.fire(slot, now, end)?;
@@ -511,6 +515,14 @@ impl Task {
                     }
                 }
             }
+        }
+    }
+
+    /// The slot that will put out next, where all of its records of this boundary were delivered.
+    pub fn about_to_fire(&self) -> Option<usize> {
+        match self.at {
+            Stage::Fire(slot) => Some(slot),
+            Stage::Deliver(_) => None,
         }
     }
 

@@ -337,17 +337,53 @@ impl Driver {
     fn boundary(&mut self, end: bool) -> Result<(), TaskError> {
         let now = self.script.now.unwrap_or(0);
         for stage in 0..self.tasks.len() {
-            for index in 0..self.parallelism {
-                loop {
-                    let progress = self.tasks[stage][index].boundary(now, end)?;
-                    self.deliver(stage, index)?;
-                    if progress == Progress::Done {
-                        break;
+            let mut open: Vec<usize> = (0..self.parallelism).collect();
+            while !open.is_empty() {
+                // Every task up to the point at which its next step puts out …
+                let mut done = Vec::new();
+                for &index in &open {
+                    while self.tasks[stage][index].about_to_fire().is_none() {
+                        if self.go_on(stage, index, now, end)? {
+                            done.push(index);
+                            break;
+                        }
                     }
                 }
+                open.retain(|index| !done.contains(index));
+                self.share_changes(stage, &open);
+                // … then that step, in each of them.
+                for &index in &open {
+                    let slot = self.tasks[stage][index].about_to_fire();
+                    while slot.is_some() && self.tasks[stage][index].about_to_fire() == slot {
+                        if self.go_on(stage, index, now, end)? {
+                            done.push(index);
+                            break;
+                        }
+                    }
+                }
+                open.retain(|index| !done.contains(index));
             }
         }
         Ok(())
+    }
+
+    /// One call of a task; whether it is done with the boundary.
+    fn go_on(&mut self, stage: usize, index: usize, now: i64, end: bool) -> Result<bool, TaskError> {
+        let progress = self.tasks[stage][index].boundary(now, end)?;
+        self.deliver(stage, index)?;
+        Ok(progress == Progress::Done)
+    }
+
+    /// What one task of a step knows of changes, all of them know.
+    fn share_changes(&mut self, stage: usize, tasks: &[usize]) {
+        let Some(slot) = tasks.first().and_then(|&t| self.tasks[stage][t].about_to_fire()) else {
+            return;
+        };
+        if tasks.iter().any(|&t| self.tasks[stage][t].slots()[slot].step.has_changed()) {
+            for &task in tasks {
+                self.tasks[stage][task].slots_mut()[slot].step.changed_elsewhere();
+            }
+        }
     }
 
     fn deliver(&mut self, from_stage: usize, from: usize) -> Result<(), TaskError> {
