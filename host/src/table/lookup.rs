@@ -56,7 +56,7 @@ pub(super) enum Kept {
     /// Loaded before the job started.
     Loaded(Arc<Table>),
     /// Kept current by input 1.
-    Own(Table),
+    Own(Box<Table>),
 }
 
 /// What is known of a record that waits.
@@ -68,7 +68,7 @@ pub(super) struct Waiting {
 /// Records that can go on.
 enum Todo {
     Waited(Vec<RowId>),
-    Batch(Batch),
+    Batch(Box<Batch>),
 }
 
 impl Kept {
@@ -90,7 +90,7 @@ impl LookupStep {
     ) -> LookupStep {
         let table = match loaded {
             Some(table) => Kept::Loaded(table),
-            None => Kept::Own(Table::new(spec.as_of_ms.is_some())),
+            None => Kept::Own(Box::new(Table::new(spec.as_of_ms.is_some()))),
         };
         LookupStep {
             spec,
@@ -178,7 +178,11 @@ impl LookupStep {
         self.begun = true;
         let passed = (table_watermark != Watermark::NONE).then_some(table_watermark.0);
         if self.spec.as_of_ms.is_none() {
-            self.todo.extend(self.arrived.drain(..).map(Todo::Batch));
+            self.todo.extend(
+                self.arrived
+                    .drain(..)
+                    .map(|batch| Todo::Batch(Box::new(batch))),
+            );
             return;
         }
         if let Some(passed) = passed {
@@ -200,7 +204,8 @@ impl LookupStep {
             let (ready, not_yet): (Vec<u32>, Vec<u32>) = (0..batch.len as u32).partition(is_ready);
             self.wait(&batch, &not_yet);
             if !ready.is_empty() {
-                self.todo.push_back(Todo::Batch(batch.take(&ready)));
+                self.todo
+                    .push_back(Todo::Batch(Box::new(batch.take(&ready))));
             }
         }
     }
@@ -297,7 +302,7 @@ impl Step for LookupStep {
         for _ in 0..CALLS_MAX {
             match self.todo.pop_front() {
                 None => break,
-                Some(Todo::Batch(batch)) => self.look_up(batch, out)?,
+                Some(Todo::Batch(batch)) => self.look_up(*batch, out)?,
                 Some(Todo::Waited(ids)) => {
                     let (batch, rows) = self.waiting.gather(&ids);
                     self.look_up(batch.take(&rows), out)?;

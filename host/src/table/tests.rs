@@ -56,8 +56,6 @@ fn deleted(key: &str, ts: i64) -> Rec {
     }
 }
 
-const NOTHING: [&str; 0] = [];
-
 #[test]
 fn updates_of_a_flush_come_first_and_null_deletes() {
     let mut lookup = step(spec(true, None));
@@ -432,7 +430,7 @@ impl Model {
             let found = self
                 .versions
                 .get(&record.key)
-                .and_then(|all| all.iter().filter(holds).next_back())
+                .and_then(|all| all.iter().rfind(holds))
                 .and_then(|v| v.1.clone());
             if found.is_some() || self.left {
                 let value = format!(
