@@ -13,7 +13,8 @@ pub type KeyId = u32;
 /// hash table: numbers are given in order of arrival, so two runs over the same records do the same.
 #[derive(Debug)]
 pub struct KeyMap<T> {
-    table: HashTable<KeyId>,
+    /// Beside each number half of its key's hash: growing the table and passing over others touch no slot.
+    table: HashTable<(KeyId, u32)>,
     slots: Vec<Option<Slot<T>>>,
     free: Vec<KeyId>,
     hasher: RandomState,
@@ -22,7 +23,7 @@ pub struct KeyMap<T> {
 
 #[derive(Debug)]
 struct Slot<T> {
-    hash: u64,
+    hash: u32,
     key: Option<Box<[u8]>>,
     value: T,
 }
@@ -39,6 +40,12 @@ impl<T> Default for KeyMap<T> {
     }
 }
 
+/// The hash that the table works with: it wants its bits at both ends.
+#[inline]
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 const LIVE: &str = "a key number is only used while its key is in the map";
 
 impl<T> KeyMap<T> {
@@ -52,39 +59,41 @@ impl<T> KeyMap<T> {
         self.table.is_empty()
     }
 
+    /// Half of the hash of a key.
     #[inline]
-    fn hash(&self, key: Option<&[u8]>) -> u64 {
+    fn hash(&self, key: Option<&[u8]>) -> u32 {
         match key {
-            Some(key) => self.hasher.hash_one(key),
+            Some(key) => (self.hasher.hash_one(key) >> 32) as u32,
             None => 0,
         }
+    }
+
+    #[inline]
+    fn is_key(slots: &[Option<Slot<T>>], id: KeyId, key: Option<&[u8]>) -> bool {
+        slots[id as usize]
+            .as_ref()
+            .is_some_and(|s| s.key.as_deref() == key)
     }
 
     /// The number of a key, if it is here.
     #[inline]
     pub fn find(&self, key: Option<&[u8]>) -> Option<KeyId> {
         let hash = self.hash(key);
-        let slots = &self.slots;
         self.table
-            .find(hash, |&i| {
-                slots[i as usize]
-                    .as_ref()
-                    .is_some_and(|s| s.hash == hash && s.key.as_deref() == key)
+            .find(spread(hash), |e| {
+                e.1 == hash && Self::is_key(&self.slots, e.0, key)
             })
-            .copied()
+            .map(|e| e.0)
     }
 
     /// The number of a key, which gets a value if it is new.
     #[inline]
     pub fn find_or_insert(&mut self, key: Option<&[u8]>, new: impl FnOnce() -> T) -> KeyId {
         let hash = self.hash(key);
-        let slots = &self.slots;
-        let found = self.table.find(hash, |&i| {
-            slots[i as usize]
-                .as_ref()
-                .is_some_and(|s| s.hash == hash && s.key.as_deref() == key)
+        let found = self.table.find(spread(hash), |e| {
+            e.1 == hash && Self::is_key(&self.slots, e.0, key)
         });
-        if let Some(&id) = found {
+        if let Some(&(id, _)) = found {
             return id;
         }
         self.key_bytes += key.map_or(0, <[u8]>::len);
@@ -104,9 +113,8 @@ impl<T> KeyMap<T> {
                     .expect("a task has far fewer than 2^32 keys in memory")
             }
         };
-        let slots = &self.slots;
         self.table
-            .insert_unique(hash, id, |&i| slots[i as usize].as_ref().expect(LIVE).hash);
+            .insert_unique(spread(hash), (id, hash), |e| spread(e.1));
         id
     }
 
@@ -137,7 +145,7 @@ impl<T> KeyMap<T> {
     /// Removes a key; its number is free for another.
     pub fn remove(&mut self, id: KeyId) -> T {
         let slot = self.slots[id as usize].take().expect(LIVE);
-        if let Ok(entry) = self.table.find_entry(slot.hash, |&i| i == id) {
+        if let Ok(entry) = self.table.find_entry(spread(slot.hash), |e| e.0 == id) {
             entry.remove();
         }
         self.key_bytes -= slot.key.as_deref().map_or(0, <[u8]>::len);
@@ -175,6 +183,6 @@ impl<T> KeyMap<T> {
     pub fn bytes(&self) -> usize {
         self.key_bytes
             + self.slots.capacity() * size_of::<Option<Slot<T>>>()
-            + self.table.capacity() * (size_of::<KeyId>() + 1)
+            + self.table.capacity() * (size_of::<(KeyId, u32)>() + 1)
     }
 }
