@@ -9,7 +9,6 @@ use wasmill_plugin::{
 };
 
 #[derive(Fields)]
-#[allow(dead_code)]
 struct Everything<'a> {
     text: &'a str,
     int: i64,
@@ -187,7 +186,6 @@ fn a_key_must_be_declared() {
 }
 
 #[derive(Fields)]
-#[allow(dead_code)]
 struct Pair<'a> {
     a: &'a str,
     n: Option<i64>,

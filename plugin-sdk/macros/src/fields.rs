@@ -168,11 +168,17 @@ pub fn derive(item: TokenStream) -> Result<TokenStream> {
             gets.push(quote!(#name: <#ty as ::wasmill_plugin::input::BytesType>::get(columns.#column.get(row))));
         }
     }
+    let idents = fields.named.iter().map(|f| &f.ident);
     Ok(quote! {
         const _: () = {
             #vis struct Columns<'r> {
                 #(#members,)*
                 none: ::core::marker::PhantomData<&'r ()>,
+            }
+            // A field that is only handed on (`Same`) is read by the host: no warning that nobody does.
+            #[allow(dead_code)]
+            fn used(row: &#family) {
+                #(let _ = &row.#idents;)*
             }
             #[allow(unused_variables)]
             impl ::wasmill_plugin::Input for #family {

@@ -344,8 +344,13 @@ impl Opened {
 
     /// Puts the result of an accumulator out, for key `k` and window [0, 1000).
     pub fn finish(&mut self, acc: &[u8]) -> Ran {
+        self.finish_for("k", acc)
+    }
+
+    /// Puts the result of an accumulator out, for this key and window [0, 1000).
+    pub fn finish_for(&mut self, key: &str, acc: &[u8]) -> Ran {
         let (mut keys, mut accs) = (BytesCol::default(), BytesCol::default());
-        keys.push(b"k");
+        keys.push(key.as_bytes());
         accs.push(acc);
         start(1, &[], &[]);
         let windows = Windows {

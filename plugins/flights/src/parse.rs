@@ -4,10 +4,6 @@ use wasmill_plugin::{Emit, Fields, Same, config, filter, transform};
 
 /// A row. `NA` in a number is no number, which is what null says here.
 #[derive(Fields)]
-#[expect(
-    dead_code,
-    reason = "fields that are handed on are read by the host alone"
-)]
 pub struct Row<'a> {
     carrier: &'a str,
     tailnum: Option<&'a str>,
