@@ -88,7 +88,11 @@ fn extraction(c: &mut Criterion) {
             b.iter(|| {
                 texts
                     .iter()
-                    .map(|t| serde_json::from_slice::<One>(t).unwrap().ms)
+                    .map(|t| {
+                        serde_json::from_slice::<One>(t)
+                            .expect("a good document")
+                            .ms
+                    })
                     .sum::<i64>()
             })
         });
@@ -96,7 +100,7 @@ fn extraction(c: &mut Criterion) {
             b.iter(|| {
                 let two = texts
                     .iter()
-                    .map(|t| serde_json::from_slice::<Two>(t).unwrap());
+                    .map(|t| serde_json::from_slice::<Two>(t).expect("a good document"));
                 two.map(|two| two.ms + two.user.len() as i64).sum::<i64>()
             })
         });
@@ -104,7 +108,7 @@ fn extraction(c: &mut Criterion) {
             b.iter(|| {
                 let four = texts
                     .iter()
-                    .map(|t| serde_json::from_slice::<Four>(t).unwrap());
+                    .map(|t| serde_json::from_slice::<Four>(t).expect("a good document"));
                 four.map(|four| four.ms + four.ts + four.user.len() as i64 + four.score as i64)
                     .sum::<i64>()
             })
@@ -185,7 +189,7 @@ fn csv(c: &mut Criterion) {
     let cut = |cutter: &mut RowCutter| {
         cutter.set_position(wasmill::format::csv::RowPlace { line: 1, record: 1 }, 0);
         cutter.cut(&text, true, RECORDS, usize::MAX);
-        let cut = cutter.take().unwrap();
+        let cut = cutter.take().expect("rows were cut");
         assert_eq!(cut.rows.len(), RECORDS);
         Batch::of(RECORDS, Value::new(Form::Csv(cut.rows)))
     };

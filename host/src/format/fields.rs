@@ -93,9 +93,12 @@ impl FieldBuilder {
         match found {
             Found::Null => {}
             Found::Missing => {
-                let message = self.missing.get_or_insert_with(|| {
-                    format!("{}: there is no such member", self.spec.pointer).into()
-                });
+                let message = self
+                    .missing
+                    .get_or_insert_with(|| match &*self.spec.pointer {
+                        "" => "there is no value".into(),
+                        pointer => format!("{pointer}: there is no such member").into(),
+                    });
                 self.issues.push(Issue {
                     row: row as u32,
                     kind: IssueKind::Missing,

@@ -45,12 +45,12 @@ pub(crate) fn visit(values: &BinaryArray, tree: &Tree, visitor: &mut impl Visit)
     for (row, range) in offsets.windows(2).enumerate() {
         found.fill(Found::Missing);
         let (start, end) = (range[0] as usize - base, range[1] as usize - base);
-        if values.is_null(row) {
-            visitor.found(row, &found);
-        } else if scanner
-            .as_mut()
-            .is_some_and(|scanner| scanner.scan(start, end, &mut found).is_ok())
-        {
+        let mut scan = || {
+            scanner
+                .as_mut()
+                .is_some_and(|scanner| scanner.scan(start, end, &mut found).is_ok())
+        };
+        if values.is_null(row) || scan() {
             visitor.found(row, &found);
         } else {
             visit_slowly(row, &data[start..end], tree, &mut found, visitor);
