@@ -44,6 +44,10 @@ impl Collector {
                     .map(|t| t.value(row));
                 let value = (!arrow_array::Array::is_null(&values, row))
                     .then(|| values.value(row).to_vec());
+                let window = batch
+                    .windows
+                    .as_ref()
+                    .map(|w| (w.ends.value(row), w.starts.value(row)));
                 let mut parts = Vec::new();
                 envelopes.write_parts(row, &mut parts);
                 let parts = String::from_utf8(parts).expect("an envelope is JSON text");
@@ -52,6 +56,7 @@ impl Collector {
                     timestamp,
                     key,
                     value,
+                    window,
                     parts,
                 });
             }
@@ -68,6 +73,8 @@ struct OutputRow {
     timestamp: Option<i64>,
     key: Option<Vec<u8>>,
     value: Option<Vec<u8>>,
+    /// Beyond what is promised, so that equal results of several windows have one order, too: (end, start).
+    window: Option<(i64, i64)>,
     parts: String,
 }
 
