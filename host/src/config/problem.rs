@@ -217,14 +217,14 @@ impl Problems {
             let _ = writeln!(
                 out,
                 "{}: {}",
-                self.texts.place(problem.span),
-                problem.message
+                plain(&self.texts.place(problem.span)),
+                plain(&problem.message)
             );
             if let Some(span) = problem.span {
                 self.texts.excerpt(span, &mut out);
             }
             for line in &problem.help {
-                let _ = writeln!(out, "      = {line}");
+                let _ = writeln!(out, "      = {}", plain(line));
             }
         }
         out
@@ -234,7 +234,11 @@ impl Problems {
     pub fn warning_lines(&self) -> Vec<String> {
         let line = |p: &Problem| {
             let help: String = p.help.iter().map(|h| format!(" ({h})")).collect();
-            format!("{}: {}{help}", self.texts.place(p.span), p.message)
+            plain(&format!(
+                "{}: {}{help}",
+                self.texts.place(p.span),
+                p.message
+            ))
         };
         self.warnings.iter().map(line).collect()
     }
@@ -265,6 +269,22 @@ impl std::fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+/// One line that does nothing to a terminal, whatever names and paths are in it.
+fn plain(text: &str) -> String {
+    let escaped = |c: char| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
+    };
+    if text.chars().any(char::is_control) {
+        text.chars().map(escaped).collect()
+    } else {
+        text.to_string()
+    }
+}
 
 /// The one of `known` that was probably meant, if any is near.
 pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
