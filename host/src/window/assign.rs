@@ -46,6 +46,25 @@ impl Grid {
         start + self.size
     }
 
+    /// Size of windows.
+    pub fn size(&self) -> i64 {
+        self.size
+    }
+
+    /// The pieces that all windows consist of, as large as they can be.
+    pub fn slices(&self) -> Grid {
+        let (mut a, mut b) = (self.size, self.every);
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        Grid::new(a, a, self.offset)
+    }
+
+    /// Whether these are the bounds of a window.
+    pub fn holds(&self, start: i64, end: i64) -> bool {
+        self.last_start(start) == Some(start) && self.end(start) == end
+    }
+
     /// Distance of starts.
     pub fn every(&self) -> i64 {
         self.every

@@ -97,6 +97,8 @@ pub(super) struct Core {
     pub time: StepTime,
     pub results: Results,
     pub hasher: KeyHasher,
+    /// In another task of the step something changed (complete mode: all tasks put everything out).
+    pub changed_elsewhere: bool,
     init: Option<Arc<[u8]>>,
 }
 
@@ -114,6 +116,7 @@ impl Core {
             time: StepTime::start(&spec),
             results: Results::new(windowed),
             hasher: KeyHasher::default(),
+            changed_elsewhere: false,
             init: None,
             spec,
             facts,

@@ -6,15 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use hashbrown::HashTable;
-
-use super::accumulators::Accumulators;
 use super::assign::Grid;
 use super::codec::GroupState;
 use super::core::{Arrivals, Core, LeftOut};
 use super::fixed_close::Closing;
-use super::keys::{KeyArena, KeyHasher, KeyRef, key_of, sort_by_key};
-use super::results::Pane;
+use super::groups::Window;
+use super::keys::key_of;
 use super::round::{Round, RowSet, Tried};
 use super::{Emit, WindowKind, WindowSpec};
 use crate::record::{Batch, Blobs, NO_TIMESTAMP};
@@ -22,120 +19,6 @@ use crate::step::{Output, StepError};
 
 /// Pairs of row and window a call of `add`: bounds memory where windows overlap much.
 const PAIRS_A_CALL: usize = 1 << 16;
-
-/// A key in a window.
-#[derive(Debug)]
-pub(super) struct Group {
-    pub key: KeyRef,
-    /// Newest timestamp of the pane's records (global windows).
-    pub newest: i64,
-    /// Records since it last fired (kept where that matters; more than 0 = changed).
-    pub count: u64,
-    /// Which batch `local` is of.
-    stamp: u32,
-    /// Number among the groups that the batch touches.
-    local: u32,
-}
-
-/// A window and its groups.
-#[derive(Debug, Default)]
-pub(super) struct Window {
-    pub start: i64,
-    pub end: i64,
-    table: HashTable<u32>,
-    pub groups: Vec<Group>,
-    pub arena: KeyArena,
-    pub accs: Accumulators,
-    /// Groups that got a record since they last fired (some may have fired, and be here twice).
-    pub dirty: Vec<u32>,
-}
-
-impl Window {
-    /// The group of a key, made if there is none.
-    #[inline]
-    fn group(
-        &mut self,
-        hash: u64,
-        key: Option<&[u8]>,
-        hasher: &KeyHasher,
-        init: &[u8],
-    ) -> (u32, bool) {
-        let Window {
-            table,
-            groups,
-            arena,
-            accs,
-            ..
-        } = self;
-        if let Some(&group) = table.find(hash, |g| groups[*g as usize].key.is(key, arena)) {
-            return (group, false);
-        }
-        let group = groups.len() as u32;
-        groups.push(Group {
-            key: arena.keep(key),
-            newest: NO_TIMESTAMP,
-            count: 0,
-            stamp: 0,
-            local: 0,
-        });
-        accs.push(init);
-        table.insert_unique(hash, group, |g| {
-            hasher.hash(groups[*g as usize].key.get(arena))
-        });
-        (group, true)
-    }
-
-    /// Takes a group out as if it had never been; the last group takes its number.
-    fn remove(&mut self, group: u32, hasher: &KeyHasher) {
-        let Window {
-            table,
-            groups,
-            arena,
-            accs,
-            ..
-        } = self;
-        let last = groups.len() as u32 - 1;
-        let hash = |g: u32| hasher.hash(groups[g as usize].key.get(arena));
-        if let Ok(entry) = table.find_entry(hash(group), |g| *g == group) {
-            entry.remove();
-        }
-        if let Some(moved) = table.find_mut(hash(last), |g| *g == last) {
-            *moved = group;
-        }
-        arena.forget(&groups[group as usize].key);
-        groups.swap_remove(group as usize);
-        accs.swap_remove(group as usize);
-        self.dirty
-            .iter_mut()
-            .filter(|g| **g == last)
-            .for_each(|g| *g = group);
-    }
-
-    /// The pane of a group.
-    pub fn pane(&self, group: u32) -> Pane<'_> {
-        let g = &self.groups[group as usize];
-        Pane {
-            key: g.key.get(&self.arena),
-            start: self.start,
-            end: self.end,
-            newest: g.newest,
-            acc: self.accs.get(group as usize),
-        }
-    }
-
-    /// Orders groups by key.
-    pub fn sort(&self, groups: &mut [u32]) {
-        sort_by_key(groups, |g| self.groups[g as usize].key.get(&self.arena));
-    }
-
-    fn memory(&self) -> usize {
-        self.groups.capacity() * size_of::<Group>()
-            + self.table.allocation_size()
-            + self.arena.memory()
-            + self.accs.memory()
-            + self.dirty.capacity() * size_of::<u32>()
-    }
-}
 
 /// A group that the batch touches.
 #[derive(Clone, Copy, Debug)]
@@ -153,6 +36,11 @@ struct Local {
 enum Shape {
     Tumbling(Grid),
     Sliding(Grid),
+    /// Records go to slices, windows are made of them when they close (`sliced`).
+    Slices {
+        slice: Grid,
+        windows: Grid,
+    },
     Global,
 }
 
@@ -173,6 +61,7 @@ pub(super) struct FixedWindows {
     locals: Vec<Local>,
     round: Round,
     accs: Blobs,
+    guesses: Vec<u32>,
 }
 
 impl FixedWindows {
@@ -187,6 +76,15 @@ impl FixedWindows {
             } => Shape::Sliding(Grid::new(size, every, offset)),
             _ => Shape::Global,
         };
+        FixedWindows::of(shape)
+    }
+
+    /// Slices of sliding windows: as large as they can be, so that each window consists of whole ones.
+    pub fn slices(slice: Grid, windows: Grid) -> FixedWindows {
+        FixedWindows::of(Shape::Slices { slice, windows })
+    }
+
+    fn of(shape: Shape) -> FixedWindows {
         FixedWindows {
             shape,
             windows: Vec::new(),
@@ -200,6 +98,7 @@ impl FixedWindows {
             locals: Vec::new(),
             round: Round::default(),
             accs: Blobs::default(),
+            guesses: Vec::new(),
         }
     }
 
@@ -236,87 +135,146 @@ impl FixedWindows {
     ) -> Result<usize, StepError> {
         let init = core.init()?;
         self.next_stamp();
-        let keys = batch.keys.as_ref();
-        // The window of the record before: most often it is that of this one, too.
-        let mut last: Option<(i64, i64, Option<u32>)> = None;
+        if let Shape::Sliding(grid) = self.shape {
+            return Ok(self.assign_sliding(core, grid, batch, arrivals, from, &init, left_out));
+        }
+        // Neighbours most often fall in the same window: they go there together.
+        let mut run = from;
+        let (mut start, mut end, mut window) = (0, 0, None);
         for (at, &row) in arrivals.rows.iter().enumerate().skip(from) {
-            if self.round.rows.len() >= PAIRS_A_CALL {
-                return Ok(at);
-            }
             let timestamp = arrivals.times[row as usize];
-            let (hash, key) = (arrivals.hashes[row as usize], key_of(keys, row as usize));
-            let window = match last {
-                Some((start, end, window)) if timestamp >= start && timestamp < end => window,
-                _ => match self.shape {
-                    Shape::Global => {
-                        let window = Some(self.window(i64::MIN, i64::MAX));
-                        last = Some((i64::MIN, i64::MAX, window));
-                        window
-                    }
-                    Shape::Tumbling(grid) => match grid.last_start(timestamp) {
-                        None => {
-                            left_out.reject(row, out_of_range(timestamp));
-                            continue;
-                        }
-                        Some(start) => {
-                            let end = grid.end(start);
-                            let past = core.retention.is_past(end, core.time.passed);
-                            let window = (!past).then(|| self.window(start, end));
-                            last = Some((start, end, window));
-                            window
-                        }
-                    },
-                    Shape::Sliding(grid) => {
-                        self.assign_sliding(core, grid, row, timestamp, hash, key, &init, left_out);
-                        continue;
-                    }
-                },
-            };
-            match window {
-                Some(window) => self.pair(core, window, row, hash, key, &init),
-                None => left_out.late.push(row),
+            if timestamp >= start && timestamp < end {
+                continue;
+            }
+            self.assign_run(
+                batch,
+                arrivals,
+                &arrivals.rows[run..at],
+                window,
+                &init,
+                left_out,
+            );
+            run = at;
+            match self.window_of(core, timestamp) {
+                Some((s, e, past)) => {
+                    (start, end) = (s, e);
+                    window = (!past).then(|| self.window(s, e));
+                }
+                None => {
+                    left_out.reject(row, out_of_range(timestamp));
+                    (start, end, run) = (0, 0, at + 1);
+                }
             }
         }
+        self.assign_run(
+            batch,
+            arrivals,
+            &arrivals.rows[run..],
+            window,
+            &init,
+            left_out,
+        );
         Ok(arrivals.rows.len())
     }
 
-    /// A record goes to all its windows that are not past; it is late if they all are.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one record's facts, passed on from one loop"
-    )]
+    /// Bounds of the only window (or slice) that holds a timestamp, and whether it is past; none if one would leave
+    /// the range.
+    fn window_of(&self, core: &Core, timestamp: i64) -> Option<(i64, i64, bool)> {
+        match self.shape {
+            Shape::Tumbling(grid) | Shape::Sliding(grid) => {
+                let start = grid.last_start(timestamp)?;
+                let end = grid.end(start);
+                Some((start, end, core.retention.is_past(end, core.time.passed)))
+            }
+            Shape::Slices { slice, windows } => {
+                let (start, (_, last)) = (slice.last_start(timestamp)?, windows.starts(timestamp)?);
+                let past = core.retention.is_past(windows.end(last), core.time.passed);
+                Some((start, slice.end(start), past))
+            }
+            Shape::Global => Some((i64::MIN, i64::MAX, false)),
+        }
+    }
+
+    /// Rows that go to one window; none: they are late.
+    fn assign_run(
+        &mut self,
+        batch: &Batch,
+        arrivals: &Arrivals,
+        rows: &[u32],
+        window: Option<u32>,
+        init: &[u8],
+        left_out: &mut LeftOut,
+    ) {
+        let Some(window) = window else {
+            left_out.late.extend_from_slice(rows);
+            return;
+        };
+        let mut guesses = std::mem::take(&mut self.guesses);
+        let w = &self.windows[window as usize];
+        w.guess(
+            rows.iter().map(|row| arrivals.hashes[*row as usize]),
+            &mut guesses,
+        );
+        self.round.rows.extend_from_slice(rows);
+        self.round.groups.reserve(rows.len());
+        let keys = batch.keys.as_ref();
+        for (&row, &guess) in rows.iter().zip(&guesses) {
+            let key = key_of(keys, row as usize);
+            let w = &mut self.windows[window as usize];
+            let (group, born) = match w.is(guess, key) {
+                true => (guess - 1, false),
+                false => w.group(arrivals.hashes[row as usize], key, init),
+            };
+            let local = self.local(window, group, born);
+            self.round.groups.push(local);
+        }
+        self.guesses = guesses;
+    }
+
+    /// Like `assign`, window by window: a record goes to all its windows that are not past, and is late if they all
+    /// are.
+    #[expect(clippy::too_many_arguments, reason = "the other half of assign")]
     fn assign_sliding(
         &mut self,
         core: &Core,
         grid: Grid,
-        row: u32,
-        timestamp: i64,
-        hash: u64,
-        key: Option<&[u8]>,
+        batch: &Batch,
+        arrivals: &Arrivals,
+        from: usize,
         init: &[u8],
         left_out: &mut LeftOut,
-    ) {
-        let Some((first, last)) = grid.starts(timestamp) else {
-            left_out.reject(row, out_of_range(timestamp));
-            return;
-        };
-        let mut late = true;
-        let mut start = first;
-        while start <= last {
-            let end = grid.end(start);
-            if !core.retention.is_past(end, core.time.passed) {
-                late = false;
-                let window = self.window(start, end);
-                self.pair(core, window, row, hash, key, init);
+    ) -> usize {
+        for (at, &row) in arrivals.rows.iter().enumerate().skip(from) {
+            if self.round.rows.len() >= PAIRS_A_CALL {
+                return at;
             }
-            let Some(next) = start.checked_add(grid.every()) else {
-                break;
+            let timestamp = arrivals.times[row as usize];
+            let Some((first, last)) = grid.starts(timestamp) else {
+                left_out.reject(row, out_of_range(timestamp));
+                continue;
             };
-            start = next;
+            let (hash, key) = (
+                arrivals.hashes[row as usize],
+                key_of(batch.keys.as_ref(), row as usize),
+            );
+            let before = self.round.rows.len();
+            let mut next = Some(first);
+            while let Some(start) = next.filter(|start| *start <= last) {
+                let end = grid.end(start);
+                if !core.retention.is_past(end, core.time.passed) {
+                    let window = self.window(start, end);
+                    let (group, born) = self.windows[window as usize].group(hash, key, init);
+                    let local = self.local(window, group, born);
+                    self.round.rows.push(row);
+                    self.round.groups.push(local);
+                }
+                next = start.checked_add(grid.every());
+            }
+            if self.round.rows.len() == before {
+                left_out.late.push(row);
+            }
         }
-        if late {
-            left_out.late.push(row);
-        }
+        arrivals.rows.len()
     }
 
     /// The window with these bounds, made if there is none.
@@ -348,21 +306,11 @@ impl FixedWindows {
         self.free.push(window);
     }
 
-    /// Notes that a row goes to a group.
+    /// The number of a group among those that the batch touches.
     #[inline]
-    fn pair(
-        &mut self,
-        core: &Core,
-        window: u32,
-        row: u32,
-        hash: u64,
-        key: Option<&[u8]>,
-        init: &[u8],
-    ) {
-        let w = &mut self.windows[window as usize];
-        let (group, born) = w.group(hash, key, &core.hasher, init);
+    fn local(&mut self, window: u32, group: u32, born: bool) -> u32 {
+        let g = &mut self.windows[window as usize].groups[group as usize];
         self.groups += usize::from(born);
-        let g = &mut w.groups[group as usize];
         if g.stamp != self.stamp {
             g.stamp = self.stamp;
             g.local = self.locals.len() as u32;
@@ -374,8 +322,7 @@ impl FixedWindows {
             });
             self.round.members.push(g.local);
         }
-        self.round.rows.push(row);
-        self.round.groups.push(g.local);
+        g.local
     }
 
     fn next_stamp(&mut self) {
@@ -625,7 +572,7 @@ impl FixedWindows {
                 continue;
             }
             let w = &mut self.windows[window as usize];
-            w.remove(group, &core.hasher);
+            w.remove(group, |key| core.hasher.hash(key));
             self.groups -= 1;
             if w.groups.is_empty() {
                 self.drop_window(window);
@@ -635,10 +582,19 @@ impl FixedWindows {
 
     /// Puts back a group that a checkpoint holds.
     pub fn restore(&mut self, core: &Core, state: &GroupState) -> bool {
+        let fits = match self.shape {
+            Shape::Tumbling(grid) | Shape::Sliding(grid) | Shape::Slices { slice: grid, .. } => {
+                grid.holds(state.start, state.end)
+            }
+            Shape::Global => (state.start, state.end) == (i64::MIN, i64::MAX),
+        };
+        if !fits {
+            return false;
+        }
         let (key, count) = (state.key.as_deref(), state.count);
         let window = self.window(state.start, state.end);
         let w = &mut self.windows[window as usize];
-        let (group, born) = w.group(core.hasher.hash(key), key, &core.hasher, &state.acc);
+        let (group, born) = w.group(core.hasher.hash(key), key, &state.acc);
         if !born {
             return false;
         }

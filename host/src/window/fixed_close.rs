@@ -41,6 +41,7 @@ impl FixedWindows {
                 let Some((window, scope)) = closing.windows.pop() else {
                     core.flush(out)?;
                     core.time = closing.to;
+                    core.changed_elsewhere = false;
                     self.dirty
                         .retain(|w| !self.windows[*w as usize].dirty.is_empty());
                     return Ok(Progress::Done);
@@ -81,7 +82,7 @@ impl FixedWindows {
         };
         let open_fires = step.due || core.fires_each_boundary();
         let everything = core.spec.emit == Emit::Complete
-            && self.changed > 0
+            && (self.changed > 0 || core.changed_elsewhere)
             && (open_fires || closed().any(|(end, _)| closes_now(*end)));
         let mut windows: Vec<(u32, Scope)> = Vec::new();
         if everything {

@@ -141,15 +141,25 @@ pub(super) fn key_of(keys: Option<&BinaryArray>, row: usize) -> Option<&[u8]> {
 
 /// Puts groups in the order in which results come out: no key first, then by bytes.
 pub(super) fn sort_by_key<'a>(groups: &mut [u32], key: impl Fn(u32) -> Option<&'a [u8]>) {
-    /// The first seven bytes and, last, how many there are of them: sorts like the key, if it is that short.
-    fn prefix(key: Option<&[u8]>) -> u64 {
+    // Keys often begin alike: what they share says nothing of their order.
+    let mut keys = groups.iter().filter_map(|g| key(*g));
+    let first = keys.next().unwrap_or_default();
+    let shared = keys.fold(first.len(), |shared, key| {
+        first[..shared]
+            .iter()
+            .zip(key)
+            .take_while(|(a, b)| a == b)
+            .count()
+    });
+    // The next seven bytes and, last, how many there are of them: sorts like the key, if it ends there.
+    let prefix = |key: Option<&[u8]>| {
         let Some(key) = key else { return 0 };
         let mut bytes = [0; 8];
-        let n = key.len().min(7);
-        bytes[..n].copy_from_slice(&key[..n]);
+        let n = (key.len() - shared).min(7);
+        bytes[..n].copy_from_slice(&key[shared..shared + n]);
         bytes[7] = n as u8 + 1;
         u64::from_be_bytes(bytes)
-    }
+    };
     let mut order: Vec<(u64, u32)> = groups.iter().map(|&g| (prefix(key(g)), g)).collect();
     order.sort_unstable_by(|a, b| match a.0.cmp(&b.0) {
         Ordering::Equal => key(a.1).cmp(&key(b.1)),

@@ -2,7 +2,7 @@
 //! watermarks and the processing time handed in, and calls an `Aggregate` for what accumulators are.
 //!
 //! `WindowStep` takes records in and time's moves; one module for each kind of windows keeps the state:
-//! `fixed` (tumbling, sliding window by window, global), `session`, `count`. They share `core`
+//! `fixed` (tumbling, sliding window by window, global), `sliced` (sliding by slices), `session`, `count`. They share `core`
 //! (the function, checked), `round` (calls of `add`), `results` (calls of `finish`) and `time`.
 
 mod accumulators;
@@ -12,11 +12,13 @@ mod core;
 mod count;
 mod fixed;
 mod fixed_close;
+mod groups;
 mod keys;
 mod results;
 mod round;
 mod session;
 mod session_close;
+mod sliced;
 mod spec;
 mod step;
 mod time;
@@ -32,3 +34,5 @@ mod model;
 mod model_tests;
 #[cfg(test)]
 mod test_support;
+#[cfg(test)]
+mod tests;

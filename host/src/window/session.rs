@@ -17,7 +17,7 @@ use super::accumulators::Accumulators;
 use super::codec::GroupState;
 use super::core::{Arrivals, Core, LeftOut};
 use super::fixed::out_of_range;
-use super::keys::{KeyArena, KeyRef, key_of};
+use super::keys::{KeyArena, KeyRef, key_of, sort_by_key};
 use super::results::Pane;
 use super::round::{Round, RowSet, Tried};
 use super::session_close::Closing;
@@ -398,12 +398,20 @@ impl Sessions {
             let s = &self.all[*id as usize];
             (s.end, s.start)
         };
-        let key = |id: &u32| self.keys[self.all[*id as usize].key as usize].key;
-        ids.sort_unstable_by(|a, b| {
-            place(a)
-                .cmp(&place(b))
-                .then_with(|| key(a).get(&self.arena).cmp(&key(b).get(&self.arena)))
-        });
+        let mut order: Vec<((i64, i64), u32)> = ids.iter().map(|id| (place(id), *id)).collect();
+        order.sort_unstable();
+        for (to, (_, id)) in ids.iter_mut().zip(order) {
+            *to = id;
+        }
+        let key = |id: u32| {
+            let key = &self.keys[self.all[id as usize].key as usize].key;
+            key.get(&self.arena)
+        };
+        for alike in ids.chunk_by_mut(|a, b| place(a) == place(b)) {
+            if alike.len() > 1 {
+                sort_by_key(alike, key);
+            }
+        }
     }
 
     /// Puts out a session's pane, and starts the next.
@@ -615,6 +623,7 @@ impl Sessions {
         if core.tracks_changes() {
             self.set_count(id, count);
         }
+        self.schedule(core, id, core.time.passed);
         true
     }
 

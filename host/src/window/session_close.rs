@@ -53,6 +53,7 @@ impl Sessions {
         }
         core.flush(out)?;
         core.time = closing.to;
+        core.changed_elsewhere = false;
         Ok(Progress::Done)
     }
 
@@ -80,8 +81,9 @@ impl Sessions {
             }
         }
         if core.tracks_changes() {
-            let everything =
-                core.spec.emit == Emit::Complete && self.changed > 0 && (open_fires || any_closes);
+            let everything = core.spec.emit == Emit::Complete
+                && (self.changed > 0 || core.changed_elsewhere)
+                && (open_fires || any_closes);
             if everything {
                 firing = self.live();
                 going.clear();

@@ -3,13 +3,14 @@
 
 use arrow_array::Array;
 
-use super::codec::{CountState, GroupState, State, broken, decode, encode};
+use super::codec::{CountState, GroupState, SliceState, State, broken, decode, encode};
 use super::core::{Arrivals, Core, FunctionFacts, LeftOut, WindowLimits};
 use super::count::Counts;
 use super::fixed::FixedWindows;
 use super::keys::key_of;
 use super::session::Sessions;
-use super::{WindowKind, WindowSpec};
+use super::sliced::SlicedWindows;
+use super::{Emit, WindowKind, WindowSpec};
 use crate::config::plan::Port;
 use crate::plugin::{Aggregate, TimeDomain};
 use crate::record::{Batch, Blobs, NO_TIMESTAMP};
@@ -28,6 +29,7 @@ pub struct WindowStep {
 /// One kind of windows with its state.
 enum Windows {
     Fixed(FixedWindows),
+    Sliced(SlicedWindows),
     Session(Sessions, Option<i64>),
     Count(Counts),
 }
@@ -41,12 +43,12 @@ impl WindowStep {
         limits: WindowLimits,
     ) -> Result<WindowStep, StepError> {
         check(&spec, facts, &limits).map_err(StepError::Failed)?;
-        let windows = match spec.kind {
-            WindowKind::Tumbling { .. } | WindowKind::Sliding { .. } | WindowKind::Global => {
-                Windows::Fixed(FixedWindows::new(&spec))
-            }
-            WindowKind::Session { gap } => Windows::Session(Sessions::default(), gap),
-            WindowKind::Count { size, every } => Windows::Count(Counts::new(size, every)),
+        let sliced = SlicedWindows::serves(&spec, facts);
+        let windows = match (sliced, &spec.kind) {
+            (Some(grid), _) => Windows::Sliced(SlicedWindows::new(grid)),
+            (None, &WindowKind::Session { gap }) => Windows::Session(Sessions::default(), gap),
+            (None, &WindowKind::Count { size, every }) => Windows::Count(Counts::new(size, every)),
+            (None, _) => Windows::Fixed(FixedWindows::new(&spec)),
         };
         Ok(WindowStep {
             core: Core::new(spec, function, facts, limits),
@@ -59,6 +61,7 @@ impl WindowStep {
     pub fn groups(&self) -> usize {
         match &self.windows {
             Windows::Fixed(w) => w.groups,
+            Windows::Sliced(w) => w.slices.groups,
             Windows::Session(s, _) => s.len(),
             Windows::Count(c) => c.live().len(),
         }
@@ -161,6 +164,7 @@ impl Step for WindowStep {
         } = self;
         match windows {
             Windows::Fixed(w) => w.on_batch(core, &batch, arrivals, &mut left_out, out)?,
+            Windows::Sliced(w) => w.on_batch(core, &batch, arrivals, &mut left_out, out)?,
             Windows::Session(s, gap) => {
                 s.on_batch(core, &batch, arrivals, *gap, &mut left_out, out)?
             }
@@ -190,6 +194,7 @@ impl Step for WindowStep {
         let WindowStep { core, windows, .. } = self;
         match windows {
             Windows::Fixed(w) => w.on_boundary(core, &at, out),
+            Windows::Sliced(w) => w.on_boundary(core, &at, out),
             Windows::Session(s, _) => s.on_boundary(core, &at, out),
             Windows::Count(c) => c.on_boundary(core, &at, out),
         }
@@ -198,6 +203,7 @@ impl Step for WindowStep {
     fn next_wakeup(&self) -> Option<i64> {
         match &self.windows {
             Windows::Fixed(w) => w.next_wakeup(&self.core),
+            Windows::Sliced(w) => w.next_wakeup(&self.core),
             Windows::Session(s, _) => s.next_wakeup(&self.core),
             Windows::Count(_) => None,
         }
@@ -207,15 +213,7 @@ impl Step for WindowStep {
         let version = self.core.facts.state_version;
         match &self.windows {
             Windows::Fixed(w) => {
-                let key = |at: (u32, u32)| {
-                    let w = &w.windows[at.0 as usize];
-                    (w.start, w.groups[at.1 as usize].key.get(&w.arena))
-                };
-                let windows = w.by_end.values();
-                let groups = windows.flat_map(|at| {
-                    (0..w.windows[*at as usize].groups.len() as u32).map(|g| (*at, g))
-                });
-                for (window, group) in in_order(groups.collect(), key) {
+                for (window, group) in groups_in_order(w) {
                     let w = &w.windows[window as usize];
                     let (pane, count) = (w.pane(group), w.groups[group as usize].count);
                     let state = GroupState {
@@ -227,6 +225,18 @@ impl Step for WindowStep {
                         acc: pane.acc.to_vec(),
                     };
                     each(encode(&State::Group(state), version));
+                }
+            }
+            Windows::Sliced(sliced) => {
+                for (slice, group) in groups_in_order(&sliced.slices) {
+                    let s = &sliced.slices.windows[slice as usize];
+                    let state = SliceState {
+                        key: s.key(group).map(<[u8]>::to_vec),
+                        start: s.start,
+                        flags: u8::from(s.groups[group as usize].count > 0),
+                        acc: s.accs.get(group as usize).to_vec(),
+                    };
+                    each(encode(&State::Slice(state), version));
                 }
             }
             Windows::Session(s, _) => {
@@ -281,9 +291,7 @@ impl Step for WindowStep {
                 match &mut self.windows {
                     Windows::Fixed(w) => w.restore(&self.core, &g),
                     Windows::Session(s, _) => s.restore(&self.core, &g),
-                    Windows::Count(_) => {
-                        return Err(broken("it is of other windows than the job's"));
-                    }
+                    _ => return Err(other_windows()),
                 }
             }
             State::Count(mut c) => {
@@ -294,10 +302,16 @@ impl Step for WindowStep {
                     Windows::Count(counts) => {
                         counts.restore(&self.core, c.key.as_deref(), c.records, &c.panes)
                     }
-                    _ => return Err(broken("it is of other windows than the job's")),
+                    _ => return Err(other_windows()),
                 }
             }
-            State::Slice(_) => return Err(broken("it is of other windows than the job's")),
+            State::Slice(mut s) => {
+                s.acc = self.migrated(version, s.acc)?;
+                match &mut self.windows {
+                    Windows::Sliced(w) => w.restore(&self.core, s),
+                    _ => return Err(other_windows()),
+                }
+            }
         };
         if fits {
             Ok(())
@@ -310,11 +324,20 @@ impl Step for WindowStep {
 
     fn resume(&mut self, at: Boundary<'_>) {
         self.core.time = self.core.time.after(&self.core.spec, &at);
-        if let Windows::Session(s, _) = &mut self.windows {
-            for id in s.live() {
-                s.schedule(&self.core, id, self.core.time.passed);
-            }
-        }
+    }
+
+    fn has_changed(&self) -> bool {
+        let changed = match &self.windows {
+            Windows::Fixed(w) => w.changed,
+            Windows::Session(s, _) => s.changed,
+            // These know no complete mode.
+            Windows::Sliced(_) | Windows::Count(_) => 0,
+        };
+        self.core.spec.emit == Emit::Complete && changed > 0
+    }
+
+    fn changed_elsewhere(&mut self) {
+        self.core.changed_elsewhere = self.core.spec.emit == Emit::Complete;
     }
 
     fn function_stats(&self) -> Option<crate::plugin::FunctionStats> {
@@ -324,10 +347,29 @@ impl Step for WindowStep {
     fn state_bytes(&self) -> usize {
         match &self.windows {
             Windows::Fixed(w) => w.memory(),
+            Windows::Sliced(w) => w.memory(),
             Windows::Session(s, _) => s.memory(),
             Windows::Count(c) => c.memory(),
         }
     }
+}
+
+fn other_windows() -> StepError {
+    broken("it is of other windows than the job's")
+}
+
+/// Groups of all windows in the order of their entries.
+fn groups_in_order(all: &FixedWindows) -> Vec<(u32, u32)> {
+    let key = |at: (u32, u32)| {
+        let w = &all.windows[at.0 as usize];
+        (w.start, w.key(at.1))
+    };
+    let groups = |at: &u32| 0..all.windows[*at as usize].groups.len() as u32;
+    let all = all
+        .by_end
+        .values()
+        .flat_map(|at| groups(at).map(|g| (*at, g)));
+    in_order(all.collect(), key)
 }
 
 /// Entries by key group, then by name.

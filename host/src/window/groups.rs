@@ -1,0 +1,314 @@
+//! The groups of one window: a table from keys to accumulators that goes as a whole.
+//!
+//! Lookups come by the thousand, and with many keys each misses the cache. So `lookup` makes them in passes
+//! of tiny loops, whose misses the processor overlaps: slots first, then groups, then keys.
+
+use super::accumulators::Accumulators;
+use super::keys::{KeyArena, KeyRef, sort_by_key};
+use super::results::Pane;
+use crate::record::NO_TIMESTAMP;
+
+/// Groups from which on it pays to touch them before they are compared.
+const MANY: usize = 4096;
+
+/// A key in a window.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub key: KeyRef,
+    /// Newest timestamp of the pane's records (global windows).
+    pub newest: i64,
+    /// Records since it last fired (kept where that matters; more than 0 = changed).
+    pub count: u64,
+    /// Which batch `local` is of.
+    pub stamp: u32,
+    /// Number among the groups that the batch touches.
+    pub local: u32,
+}
+
+/// Numbers of groups by hash: open addressing. A slot is the upper half of a hash and the group's number plus one;
+/// the place of a slot comes from that half alone, so growing needs no keys.
+#[derive(Debug, Default)]
+struct Slots {
+    slots: Vec<u64>,
+    used: usize,
+}
+
+#[inline]
+fn tag(hash: u64) -> u64 {
+    hash & !0xffff_ffff
+}
+
+impl Slots {
+    /// Where a tag's slot should be. There are 2^n slots, n > 0.
+    #[inline]
+    fn home(&self, tag: u64) -> usize {
+        (tag >> (64 - self.slots.len().trailing_zeros())) as usize
+    }
+
+    #[inline]
+    fn next(&self, at: usize) -> usize {
+        (at + 1) & (self.slots.len() - 1)
+    }
+
+    /// The slot at the tag's own place, if it has this tag: the group's number plus one, or 0.
+    #[inline]
+    fn guess(&self, hash: u64) -> u32 {
+        let slot = self.slots[self.home(hash)];
+        if tag(slot) == tag(hash) {
+            slot as u32
+        } else {
+            0
+        }
+    }
+
+    #[inline]
+    fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let mut at = self.home(hash);
+        while self.slots[at] as u32 != 0 {
+            let group = self.slots[at] as u32 - 1;
+            if tag(self.slots[at]) == tag(hash) && is(group) {
+                return Some(group);
+            }
+            at = self.next(at);
+        }
+        None
+    }
+
+    /// Adds a group that is not there.
+    fn insert(&mut self, hash: u64, group: u32) {
+        // At most three slots of five are used: longer, and clusters grow.
+        if (self.used + 1) * 5 > self.slots.len() * 3 {
+            let slots = (self.slots.len() * 2).max(16);
+            let old = std::mem::replace(&mut self.slots, vec![0; slots]);
+            old.into_iter()
+                .filter(|slot| *slot != 0)
+                .for_each(|slot| self.place(slot));
+        }
+        self.used += 1;
+        self.place(tag(hash) | u64::from(group + 1));
+    }
+
+    fn place(&mut self, slot: u64) {
+        let mut at = self.home(slot);
+        while self.slots[at] != 0 {
+            at = self.next(at);
+        }
+        self.slots[at] = slot;
+    }
+
+    /// Takes a group out; those that it pushed aside move up.
+    fn remove(&mut self, hash: u64, group: u32) {
+        let Some(mut hole) = self.position(hash, group) else {
+            return;
+        };
+        self.used -= 1;
+        let mut at = hole;
+        loop {
+            at = self.next(at);
+            let slot = self.slots[at];
+            if slot == 0 {
+                break;
+            }
+            // It may move into the hole if its own place is not between the hole and where it is.
+            let mask = self.slots.len() - 1;
+            let home = self.home(slot);
+            if (at.wrapping_sub(home) & mask) >= (at.wrapping_sub(hole) & mask) {
+                self.slots[hole] = slot;
+                hole = at;
+            }
+        }
+        self.slots[hole] = 0;
+    }
+
+    fn position(&self, hash: u64, group: u32) -> Option<usize> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let wanted = tag(hash) | u64::from(group + 1);
+        let mut at = self.home(hash);
+        while self.slots[at] != 0 {
+            if self.slots[at] == wanted {
+                return Some(at);
+            }
+            at = self.next(at);
+        }
+        None
+    }
+
+    /// Gives a group another number.
+    fn renumber(&mut self, hash: u64, from: u32, to: u32) {
+        if let Some(at) = self.position(hash, from) {
+            self.slots[at] = tag(hash) | u64::from(to + 1);
+        }
+    }
+}
+
+/// A window and its groups.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    pub start: i64,
+    pub end: i64,
+    slots: Slots,
+    pub groups: Vec<Group>,
+    pub arena: KeyArena,
+    pub accs: Accumulators,
+    /// Groups that got a record since they last fired (some may have fired, and be here twice).
+    pub dirty: Vec<u32>,
+}
+
+impl Window {
+    /// A window without groups.
+    pub fn new(start: i64, end: i64) -> Window {
+        Window {
+            start,
+            end,
+            ..Window::default()
+        }
+    }
+
+    /// The group of a key.
+    #[inline]
+    pub fn find(&self, hash: u64, key: Option<&[u8]>) -> Option<u32> {
+        self.slots
+            .find(hash, |g| self.groups[g as usize].key.is(key, &self.arena))
+    }
+
+    /// The group of a key, made if there is none; whether it was made.
+    #[inline]
+    pub fn group(&mut self, hash: u64, key: Option<&[u8]>, init: &[u8]) -> (u32, bool) {
+        match self.find(hash, key) {
+            Some(group) => (group, false),
+            None => (self.make(hash, key, init), true),
+        }
+    }
+
+    fn make(&mut self, hash: u64, key: Option<&[u8]>, init: &[u8]) -> u32 {
+        let group = self.groups.len() as u32;
+        let key = self.arena.keep(key);
+        self.groups.push(Group {
+            key,
+            newest: NO_TIMESTAMP,
+            count: 0,
+            stamp: 0,
+            local: 0,
+        });
+        self.accs.push(init);
+        self.slots.insert(hash, group);
+        group
+    }
+
+    /// For each hash a guess which group it is of, to be checked by `is`: the group's number plus one, or 0.
+    pub fn guess(&self, hashes: impl Iterator<Item = u64>, guesses: &mut Vec<u32>) {
+        guesses.clear();
+        if self.slots.slots.is_empty() {
+            guesses.extend(hashes.map(|_| 0));
+            return;
+        }
+        guesses.extend(hashes.map(|hash| self.slots.guess(hash)));
+        if self.groups.len() > MANY {
+            let touched = guesses.iter().fold(0, |all, g| match g {
+                0 => all,
+                g => all ^ self.groups[*g as usize - 1].stamp,
+            });
+            std::hint::black_box(touched);
+        }
+    }
+
+    /// Whether a guess is right.
+    #[inline]
+    pub fn is(&self, guess: u32, key: Option<&[u8]>) -> bool {
+        guess != 0 && self.groups[guess as usize - 1].key.is(key, &self.arena)
+    }
+
+    /// Takes a group out as if it had never been; the last group takes its number. `hash` is that of keys.
+    pub fn remove(&mut self, group: u32, hash: impl Fn(Option<&[u8]>) -> u64) {
+        let last = self.groups.len() as u32 - 1;
+        let of = |g: u32| hash(self.groups[g as usize].key.get(&self.arena));
+        let (gone, moved) = (of(group), of(last));
+        self.slots.remove(gone, group);
+        if last != group {
+            self.slots.renumber(moved, last, group);
+        }
+        self.arena.forget(&self.groups[group as usize].key);
+        self.groups.swap_remove(group as usize);
+        self.accs.swap_remove(group as usize);
+        self.dirty
+            .iter_mut()
+            .filter(|g| **g == last)
+            .for_each(|g| *g = group);
+    }
+
+    /// The key of a group.
+    pub fn key(&self, group: u32) -> Option<&[u8]> {
+        self.groups[group as usize].key.get(&self.arena)
+    }
+
+    /// The pane of a group.
+    pub fn pane(&self, group: u32) -> Pane<'_> {
+        Pane {
+            key: self.key(group),
+            start: self.start,
+            end: self.end,
+            newest: self.groups[group as usize].newest,
+            acc: self.accs.get(group as usize),
+        }
+    }
+
+    /// Orders groups by key.
+    pub fn sort(&self, groups: &mut [u32]) {
+        sort_by_key(groups, |g| self.key(g));
+    }
+
+    /// Bytes of memory.
+    pub fn memory(&self) -> usize {
+        self.groups.capacity() * size_of::<Group>()
+            + self.slots.slots.capacity() * size_of::<u64>()
+            + self.arena.memory()
+            + self.accs.memory()
+            + self.dirty.capacity() * size_of::<u32>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bad hash on purpose: many keys share a place, some a tag.
+    fn hash(key: Option<&[u8]>) -> u64 {
+        key.map_or(0, |k| u64::from(k[0] % 5) << 60 | u64::from(k[0] % 7) << 33)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn table_behaves_like_a_list_of_keys(ops in proptest::collection::vec((0u8..4, 0u8..40), 0..200)) {
+            let mut window = Window::default();
+            let mut list: Vec<Vec<u8>> = Vec::new();
+            for (op, key) in ops {
+                let key = vec![key; 1 + key as usize % 3];
+                let found = list.iter().position(|k| *k == key);
+                proptest::prop_assert_eq!(window.find(hash(Some(&key)), Some(&key)), found.map(|g| g as u32));
+                match (op, found) {
+                    (0, Some(group)) => {
+                        window.remove(group as u32, hash);
+                        list.swap_remove(group);
+                    }
+                    _ => {
+                        let (group, made) = window.group(hash(Some(&key)), Some(&key), &key);
+                        proptest::prop_assert_eq!(made, found.is_none());
+                        if made {
+                            proptest::prop_assert_eq!(group as usize, list.len());
+                            list.push(key);
+                        }
+                    }
+                }
+                for (group, key) in list.iter().enumerate() {
+                    proptest::prop_assert_eq!(window.find(hash(Some(key)), Some(key)), Some(group as u32));
+                    proptest::prop_assert_eq!(window.accs.get(group), &key[..]);
+                }
+            }
+        }
+    }
+}
