@@ -165,10 +165,9 @@ impl GuestTransform {
         rejected.sort_by_key(|r| r.row);
         rejected.dedup_by_key(|r| r.row);
         let ports = 1 + descriptor.ports.len();
-        let ports = collected.into_ports(ports, |segment| {
+        Ok(collected.into_batches(ports, |segment| {
             output::of_rows(segment, input, &descriptor)
-        });
-        Ok(ports.into_iter().map(|(batch, _)| batch).collect())
+        }))
     }
 
     fn filter(

@@ -83,16 +83,38 @@ impl Collected {
         }
     }
 
+    /// One batch per port. `build` makes the batch of one segment.
+    pub fn into_batches(self, ports: usize, build: impl FnMut(Segment) -> Batch) -> Vec<Batch> {
+        self.build(ports, false, build)
+            .into_iter()
+            .map(|(batch, _)| batch)
+            .collect()
+    }
+
     /// One batch per port, with the source of each record. `build` makes the batch of one segment.
     pub fn into_ports(
         self,
         ports: usize,
+        build: impl FnMut(Segment) -> Batch,
+    ) -> Vec<(Batch, Vec<u32>)> {
+        self.build(ports, true, build)
+    }
+
+    /// The sources are listed only where somebody wants them, or some are dropped.
+    fn build(
+        self,
+        ports: usize,
+        with_sources: bool,
         mut build: impl FnMut(Segment) -> Batch,
     ) -> Vec<(Batch, Vec<u32>)> {
         let mut parts: Vec<(Vec<Batch>, Vec<u32>)> =
             (0..ports).map(|_| (Vec::new(), Vec::new())).collect();
         for segment in self.segments {
             let (batches, sources) = &mut parts[segment.port];
+            if self.dropped.is_empty() && !with_sources {
+                batches.push(build(segment));
+                continue;
+            }
             let rows = segment.rows.to_vec();
             let mut batch = build(segment);
             if self.dropped.is_empty() {
@@ -115,7 +137,7 @@ impl Collected {
 
 /// The batch of one segment of a transform: sources are rows of `input`.
 pub fn of_rows(segment: Segment, input: &Batch, descriptor: &Descriptor) -> Batch {
-    let rows = segment.rows.to_vec();
+    let len = segment.rows.len();
     let inherit = matches!(segment.value, StagedValue::Inherit);
     let base = Batch {
         len: input.len,
@@ -144,7 +166,10 @@ pub fn of_rows(segment: Segment, input: &Batch, descriptor: &Descriptor) -> Batc
         origins: input.origins.clone(),
         errors: None,
     };
-    let mut batch = base.take(&rows);
+    let mut batch = match &segment.rows {
+        SourceRows::Run { start, len } => base.slice(*start as usize, *len as usize),
+        SourceRows::Each(rows) => base.take(rows),
+    };
     if let Some(keys) = segment.keys {
         batch.keys = Some(binary(keys));
     }
@@ -156,15 +181,18 @@ pub fn of_rows(segment: Segment, input: &Batch, descriptor: &Descriptor) -> Batc
     }
     let inherited = std::mem::replace(&mut batch.value, Value::new(Form::Null));
     let passed = |i: usize| {
-        take_column(
-            &extracted(input, &descriptor.reads.fields[i].spec).column,
-            &Rows::of(&rows),
-        )
+        let column = &extracted(input, &descriptor.reads.fields[i].spec).column;
+        match &segment.rows {
+            SourceRows::Run { start, len } => {
+                take_column(column, &Rows::Run(*start as usize, *len as usize))
+            }
+            SourceRows::Each(rows) => take_column(column, &Rows::of(rows)),
+        }
     };
     batch.value = value(
         segment.value,
         &segment.value_nulls,
-        rows.len(),
+        len,
         descriptor,
         || inherited,
         passed,

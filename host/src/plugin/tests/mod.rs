@@ -4,6 +4,7 @@ mod aggregate;
 mod join;
 mod load;
 mod process;
+mod rust;
 mod transform;
 
 use std::sync::{Arc, OnceLock};
