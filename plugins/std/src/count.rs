@@ -5,6 +5,9 @@ use wasmill_plugin::contract::{
 };
 use wasmill_plugin::{Export, Function, Instance, NoConfig, Schema, config, host};
 
+use crate::measure::chunks;
+use crate::number::Number;
+
 /// Function `count`.
 #[expect(
     non_camel_case_types,
@@ -27,16 +30,6 @@ impl Export for count {
 
 struct Counting;
 
-/// The accumulators as 8-byte integers, in place.
-fn counts(accs: &mut BytesCol) -> Result<&mut [[u8; 8]], Failure> {
-    let groups = accs.len();
-    let (counts, rest) = accs.data.as_chunks_mut::<8>();
-    if counts.len() != groups || !rest.is_empty() {
-        return Err(Failure::new("an accumulator of `count` has 8 bytes"));
-    }
-    Ok(counts)
-}
-
 impl Instance for Counting {
     fn descriptor(&self) -> Descriptor {
         Descriptor {
@@ -56,7 +49,7 @@ impl Instance for Counting {
         groups: Vec<u32>,
         mut accs: BytesCol,
     ) -> Result<BytesCol, Failure> {
-        let counts = counts(&mut accs)?;
+        let counts = chunks::<8>(&mut accs)?;
         for group in groups {
             let count = &mut counts[group as usize];
             *count = (i64::from_le_bytes(*count) + 1).to_le_bytes();
@@ -65,18 +58,17 @@ impl Instance for Counting {
     }
 
     fn merge(&mut self, mut left: BytesCol, mut right: BytesCol) -> Result<BytesCol, Failure> {
-        let right = counts(&mut right)?;
-        for (left, right) in counts(&mut left)?.iter_mut().zip(right) {
+        let right = chunks::<8>(&mut right)?;
+        for (left, right) in chunks::<8>(&mut left)?.iter_mut().zip(right) {
             *left = (i64::from_le_bytes(*left) + i64::from_le_bytes(*right)).to_le_bytes();
         }
         Ok(left)
     }
 
     fn finish(&mut self, _: BytesCol, _: Windows, mut accs: BytesCol) -> Result<(), Failure> {
-        use std::io::Write;
         let mut values = BytesCol::with_capacity(accs.len(), accs.len() * 4);
-        for count in counts(&mut accs)? {
-            write!(values.data, "{}", i64::from_le_bytes(*count)).expect("writing to memory works");
+        for count in chunks::<8>(&mut accs)? {
+            Number::Int(i64::from_le_bytes(*count)).write_json(&mut values.data);
             values.end_string();
         }
         host::emit(None, &Payload::Bytes(values), None, None);

@@ -7,6 +7,7 @@ mod count;
 mod field;
 mod filter;
 mod fold;
+mod measure;
 mod number;
 mod numeric;
 mod pair;

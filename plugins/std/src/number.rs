@@ -13,11 +13,20 @@ pub enum Number {
 }
 
 impl Number {
-    /// JSON text, written as serde_json does.
-    pub fn json(self) -> String {
+    /// Appends its JSON text, written as serde_json does.
+    pub fn write_json(self, out: &mut Vec<u8>) {
+        let written = match self {
+            Number::Int(n) => serde_json::to_writer(out, &n),
+            Number::Float(x) => serde_json::to_writer(out, &x),
+        };
+        written.expect("writing to memory works");
+    }
+
+    /// As a double; large integers lose their last digits.
+    pub fn as_f64(self) -> f64 {
         match self {
-            Number::Int(n) => n.to_string(),
-            Number::Float(x) => serde_json::Value::from(x).to_string(),
+            Number::Int(n) => n as f64,
+            Number::Float(x) => x,
         }
     }
 

@@ -2,11 +2,11 @@
 
 use std::cmp::Ordering;
 
-use wasmill_plugin::contract::{Batch, Descriptor, FunctionKind, OnBad};
-use wasmill_plugin::{Export, Function, Reject, Schema, State, config, reject};
+use wasmill_plugin::contract::FunctionKind;
+use wasmill_plugin::{Export, Function, Reject, Schema, config, reject};
 
-use crate::fold::{self, Fold};
-use crate::number::{Number, Numbers, specs};
+use crate::measure::{Measure, open, set_word, word};
+use crate::number::Number;
 
 /// Config of aggregates over one field.
 #[config]
@@ -25,82 +25,78 @@ pub fn pointer(field: Option<String>) -> Result<String, String> {
     }
 }
 
-/// What one of these aggregates makes of numbers.
-pub trait Measure: 'static {
-    type Acc: State + Default;
-    fn add(acc: &mut Self::Acc, number: Number) -> Result<(), Reject>;
-    fn merge(acc: &mut Self::Acc, later: Self::Acc) -> Result<(), Reject>;
-    fn json(acc: &Self::Acc) -> String;
-}
-
-/// A measure over a field.
-pub struct Over<M> {
-    pointer: String,
-    measure: std::marker::PhantomData<M>,
-}
-
-impl<M: Measure> Fold for Over<M> {
-    type Config = OfField;
-    type Acc = M::Acc;
-    type Columns<'a> = Numbers<'a>;
-
-    fn open(config: OfField) -> Result<Self, String> {
-        Ok(Over {
-            pointer: pointer(config.field)?,
-            measure: std::marker::PhantomData,
-        })
-    }
-
-    fn read(&self, descriptor: &mut Descriptor) {
-        descriptor
-            .fields
-            .extend(specs(&self.pointer, OnBad::Reject, OnBad::Reject));
-    }
-
-    fn columns<'a>(&self, batch: &'a Batch) -> Numbers<'a> {
-        Numbers::of(batch, 0)
-    }
-
-    fn init(&self) -> M::Acc {
-        M::Acc::default()
-    }
-
-    #[inline]
-    fn add(&self, acc: &mut M::Acc, columns: &Numbers<'_>, row: usize) -> Result<(), Reject> {
-        match columns.get(row) {
-            Some(number) => M::add(acc, number),
-            None => Ok(()),
-        }
-    }
-
-    fn merge(&self, acc: &mut M::Acc, later: M::Acc) -> Result<(), Reject> {
-        M::merge(acc, later)
-    }
-
-    fn finish(&self, acc: M::Acc) -> String {
-        M::json(&acc)
+/// A number, or none, in two words: what it is, and its bits.
+#[inline]
+fn number_of(kind: u64, bits: u64) -> Option<Number> {
+    match kind {
+        0 => None,
+        1 => Some(Number::Int(bits as i64)),
+        _ => Some(Number::Float(f64::from_bits(bits))),
     }
 }
 
-fn json(number: Option<Number>) -> String {
-    number.map_or("null".into(), Number::json)
+#[inline]
+fn words_of(number: Number) -> (u64, u64) {
+    match number {
+        Number::Int(n) => (1, n as u64),
+        Number::Float(x) => (2, x.to_bits()),
+    }
+}
+
+fn write(number: Option<Number>, out: &mut Vec<u8>) {
+    match number {
+        Some(number) => number.write_json(out),
+        None => out.extend_from_slice(b"null"),
+    }
 }
 
 /// A sum: integers apart from doubles, so that it stays an integer as long as all are.
-#[derive(Clone, Copy, Default, State)]
-pub struct Sum {
+/// Words: integers, doubles, and 0 = nothing yet, 1 = integers only, 2 = doubles too.
+#[derive(Clone, Copy)]
+struct Sum {
     ints: i64,
     floats: f64,
-    /// 0: nothing yet, 1: integers only, 2: doubles too.
-    seen: u8,
+    seen: u64,
 }
 
 impl Sum {
-    fn result(&self) -> Option<Number> {
+    #[inline]
+    fn load<const N: usize>(acc: &[u8; N]) -> Sum {
+        Sum {
+            ints: word(acc, 0) as i64,
+            floats: f64::from_bits(word(acc, 1)),
+            seen: word(acc, 2),
+        }
+    }
+
+    #[inline]
+    fn store<const N: usize>(self, acc: &mut [u8; N]) {
+        set_word(acc, 0, self.ints as u64);
+        set_word(acc, 1, self.floats.to_bits());
+        set_word(acc, 2, self.seen);
+    }
+
+    fn result(self) -> Option<Number> {
         match self.seen {
             0 => None,
             1 => Some(Number::Int(self.ints)),
             _ => Some(Number::Float(self.ints as f64 + self.floats)),
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, number: Number) -> Result<(), Reject> {
+        match number {
+            Number::Int(n) => match self.ints.checked_add(n) {
+                Some(ints) => {
+                    self.ints = ints;
+                    self.seen = self.seen.max(1);
+                    Ok(())
+                }
+                None if self.seen == 2 => self.add_float(n as f64),
+                None => Err(reject("the sum overflows a 64-bit integer")),
+            },
+            Number::Float(x) => self.add_float(x),
         }
     }
 
@@ -113,158 +109,231 @@ impl Sum {
         self.seen = 2;
         Ok(())
     }
-}
 
-impl Measure for Sum {
-    type Acc = Sum;
-
-    #[inline]
-    fn add(acc: &mut Sum, number: Number) -> Result<(), Reject> {
-        match number {
-            Number::Int(n) => match acc.ints.checked_add(n) {
-                Some(ints) => {
-                    acc.ints = ints;
-                    acc.seen = acc.seen.max(1);
-                    Ok(())
-                }
-                None if acc.seen == 2 => acc.add_float(n as f64),
-                None => Err(reject("the sum overflows a 64-bit integer")),
-            },
-            Number::Float(x) => acc.add_float(x),
-        }
-    }
-
-    fn merge(acc: &mut Sum, later: Sum) -> Result<(), Reject> {
+    fn add_sum(&mut self, later: Sum) -> Result<(), Reject> {
         if later.seen == 2 {
-            acc.add_float(later.floats)?;
+            self.add_float(later.floats)?;
         }
         if later.seen > 0 {
-            Sum::add(acc, Number::Int(later.ints))
+            self.add(Number::Int(later.ints))
         } else {
             Ok(())
         }
     }
+}
 
-    fn json(acc: &Sum) -> String {
-        json(acc.result())
+impl Measure<24> for Sum {
+    #[inline]
+    fn add(acc: &mut [u8; 24], number: Number) -> Result<(), Reject> {
+        let mut sum = Sum::load(acc);
+        sum.add(number)?;
+        sum.store(acc);
+        Ok(())
+    }
+
+    fn merge(acc: &mut [u8; 24], later: &[u8; 24]) -> Result<(), Reject> {
+        let mut sum = Sum::load(acc);
+        sum.add_sum(Sum::load(later))?;
+        sum.store(acc);
+        Ok(())
+    }
+
+    fn json(acc: &[u8; 24], out: &mut Vec<u8>) {
+        write(Sum::load(acc).result(), out);
     }
 }
 
-/// Keeps the number of this order; of equal ones the integer, so that order does not matter.
-fn keep(best: &mut Option<Number>, number: Number, wanted: Ordering) {
-    let better = best.is_none_or(|b| match number.order(b) {
-        Ordering::Equal => matches!(number, Number::Int(_)),
-        order => order == wanted,
-    });
-    if better {
-        *best = Some(number);
+/// The number further in this direction; of equal ones the integer, so that order does not matter.
+#[inline]
+fn further(best: Option<Number>, number: Number, wanted: Ordering) -> Number {
+    match best {
+        Some(best) => match number.order(best) {
+            Ordering::Equal if matches!(number, Number::Int(_)) => number,
+            order if order == wanted => number,
+            _ => best,
+        },
+        None => number,
     }
 }
 
-macro_rules! extreme {
-    ($name:ident, $wanted:ident) => {
-        /// The number furthest to one side.
-        pub enum $name {}
+/// The number furthest to one side. Words: kind (0 = none, 1 = integer, 2 = double), bits.
+enum Extreme<const GREATEST: bool> {}
 
-        impl Measure for $name {
-            type Acc = Option<Number>;
-            #[inline]
-            fn add(acc: &mut Option<Number>, number: Number) -> Result<(), Reject> {
-                keep(acc, number, Ordering::$wanted);
-                Ok(())
-            }
-            fn merge(acc: &mut Option<Number>, later: Option<Number>) -> Result<(), Reject> {
-                if let Some(number) = later {
-                    keep(acc, number, Ordering::$wanted);
-                }
-                Ok(())
-            }
-            fn json(acc: &Option<Number>) -> String {
-                json(*acc)
-            }
-        }
+impl<const GREATEST: bool> Extreme<GREATEST> {
+    const WANTED: Ordering = if GREATEST {
+        Ordering::Greater
+    } else {
+        Ordering::Less
     };
 }
 
-extreme!(Min, Less);
-extreme!(Max, Greater);
+impl<const GREATEST: bool> Measure<16> for Extreme<GREATEST> {
+    #[inline]
+    fn add(acc: &mut [u8; 16], number: Number) -> Result<(), Reject> {
+        let best = number_of(word(acc, 0), word(acc, 1));
+        let (kind, bits) = words_of(further(best, number, Self::WANTED));
+        set_word(acc, 0, kind);
+        set_word(acc, 1, bits);
+        Ok(())
+    }
 
-/// A mean: integers are summed exactly.
-#[derive(Default, State)]
-pub struct Mean {
-    count: u64,
-    ints: i128,
-    floats: f64,
+    fn merge(acc: &mut [u8; 16], later: &[u8; 16]) -> Result<(), Reject> {
+        match number_of(word(later, 0), word(later, 1)) {
+            Some(number) => Self::add(acc, number),
+            None => Ok(()),
+        }
+    }
+
+    fn json(acc: &[u8; 16], out: &mut Vec<u8>) {
+        write(number_of(word(acc, 0), word(acc, 1)), out);
+    }
 }
 
-impl Measure for Mean {
-    type Acc = Mean;
+/// A mean: integers are summed exactly. Words: count, doubles, integers (two words, low then high).
+struct Mean {
+    count: u64,
+    floats: f64,
+    ints: i128,
+}
+
+impl Mean {
+    #[inline]
+    fn load(acc: &[u8; 32]) -> Mean {
+        let ints = u128::from(word(acc, 2)) | u128::from(word(acc, 3)) << 64;
+        Mean {
+            count: word(acc, 0),
+            floats: f64::from_bits(word(acc, 1)),
+            ints: ints as i128,
+        }
+    }
 
     #[inline]
-    fn add(acc: &mut Mean, number: Number) -> Result<(), Reject> {
+    fn store(self, acc: &mut [u8; 32]) {
+        set_word(acc, 0, self.count);
+        set_word(acc, 1, self.floats.to_bits());
+        set_word(acc, 2, self.ints as u64);
+        set_word(acc, 3, (self.ints >> 64) as u64);
+    }
+}
+
+impl Measure<32> for Mean {
+    #[inline]
+    fn add(acc: &mut [u8; 32], number: Number) -> Result<(), Reject> {
+        let mut mean = Mean::load(acc);
         match number {
-            Number::Int(n) => acc.ints += i128::from(n),
-            Number::Float(x) if (acc.floats + x).is_finite() => acc.floats += x,
+            Number::Int(n) => mean.ints += i128::from(n),
+            Number::Float(x) if (mean.floats + x).is_finite() => mean.floats += x,
             Number::Float(_) => return Err(reject("the sum overflows a double")),
         }
-        acc.count += 1;
+        mean.count += 1;
+        mean.store(acc);
         Ok(())
     }
 
-    fn merge(acc: &mut Mean, later: Mean) -> Result<(), Reject> {
-        acc.count += later.count;
-        acc.ints += later.ints;
-        acc.floats += later.floats;
+    fn merge(acc: &mut [u8; 32], later: &[u8; 32]) -> Result<(), Reject> {
+        let (mut mean, later) = (Mean::load(acc), Mean::load(later));
+        mean.count += later.count;
+        mean.ints += later.ints;
+        mean.floats += later.floats;
+        mean.store(acc);
         Ok(())
     }
 
-    fn json(acc: &Mean) -> String {
-        let mean = (acc.ints as f64 + acc.floats) / acc.count as f64;
-        json((acc.count > 0).then_some(Number::Float(mean)))
+    fn json(acc: &[u8; 32], out: &mut Vec<u8>) {
+        let mean = Mean::load(acc);
+        let value = (mean.ints as f64 + mean.floats) / mean.count as f64;
+        write((mean.count > 0).then_some(Number::Float(value)), out);
     }
 }
 
-/// All of them at once.
-#[derive(Default, State)]
-pub struct Stats {
+/// All of them at once. Words: those of `Sum`, count, least, greatest; the kinds of the last two are in bytes
+/// 1 and 2 of the word that says what the sum has seen.
+enum Stats {}
+
+/// A `Stats`, unpacked.
+struct All {
     sum: Sum,
-    min: Option<Number>,
-    max: Option<Number>,
-    mean: Mean,
+    count: u64,
+    least: Option<Number>,
+    greatest: Option<Number>,
 }
 
-impl Measure for Stats {
-    type Acc = Stats;
+impl All {
+    #[inline]
+    fn load(acc: &[u8; 48]) -> All {
+        let mut sum = Sum::load(acc);
+        let kinds = sum.seen;
+        sum.seen &= 0xff;
+        All {
+            sum,
+            count: word(acc, 3),
+            least: number_of(kinds >> 8 & 0xff, word(acc, 4)),
+            greatest: number_of(kinds >> 16 & 0xff, word(acc, 5)),
+        }
+    }
 
     #[inline]
-    fn add(acc: &mut Stats, number: Number) -> Result<(), Reject> {
-        Sum::add(&mut acc.sum, number)?;
-        Min::add(&mut acc.min, number)?;
-        Max::add(&mut acc.max, number)?;
-        Mean::add(&mut acc.mean, number)
+    fn store(self, acc: &mut [u8; 48]) {
+        let (least, least_bits) = self.least.map_or((0, 0), words_of);
+        let (greatest, greatest_bits) = self.greatest.map_or((0, 0), words_of);
+        let mut sum = self.sum;
+        sum.seen |= least << 8 | greatest << 16;
+        sum.store(acc);
+        set_word(acc, 3, self.count);
+        set_word(acc, 4, least_bits);
+        set_word(acc, 5, greatest_bits);
+    }
+}
+
+impl Measure<48> for Stats {
+    #[inline]
+    fn add(acc: &mut [u8; 48], number: Number) -> Result<(), Reject> {
+        let mut all = All::load(acc);
+        all.sum.add(number)?;
+        all.count += 1;
+        all.least = Some(further(all.least, number, Ordering::Less));
+        all.greatest = Some(further(all.greatest, number, Ordering::Greater));
+        all.store(acc);
+        Ok(())
     }
 
-    fn merge(acc: &mut Stats, later: Stats) -> Result<(), Reject> {
-        Sum::merge(&mut acc.sum, later.sum)?;
-        Min::merge(&mut acc.min, later.min)?;
-        Max::merge(&mut acc.max, later.max)?;
-        Mean::merge(&mut acc.mean, later.mean)
+    fn merge(acc: &mut [u8; 48], later: &[u8; 48]) -> Result<(), Reject> {
+        let (mut all, later) = (All::load(acc), All::load(later));
+        all.sum.add_sum(later.sum)?;
+        all.count += later.count;
+        if let Some(least) = later.least {
+            all.least = Some(further(all.least, least, Ordering::Less));
+        }
+        if let Some(greatest) = later.greatest {
+            all.greatest = Some(further(all.greatest, greatest, Ordering::Greater));
+        }
+        all.store(acc);
+        Ok(())
     }
 
-    fn json(acc: &Stats) -> String {
-        format!(
-            r#"{{"count":{},"sum":{},"min":{},"max":{},"mean":{}}}"#,
-            acc.mean.count,
-            Sum::json(&acc.sum),
-            Min::json(&acc.min),
-            Max::json(&acc.max),
-            Mean::json(&acc.mean)
-        )
+    fn json(acc: &[u8; 48], out: &mut Vec<u8>) {
+        let all = All::load(acc);
+        let sum = all.sum.result();
+        let mean = sum.map(|sum| Number::Float(sum.as_f64() / all.count as f64));
+        out.extend_from_slice(b"{\"count\":");
+        Number::Int(all.count as i64).write_json(out);
+        for (name, number) in [
+            ("sum", sum),
+            ("min", all.least),
+            ("max", all.greatest),
+            ("mean", mean),
+        ] {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+            write(number, out);
+        }
+        out.push(b'}');
     }
 }
 
 macro_rules! function {
-    ($ident:ident, $measure:ident, $doc:literal) => {
+    ($ident:ident, $measure:ty, $doc:literal) => {
         #[doc = concat!("Function `", stringify!($ident), "`.")]
         #[expect(
             non_camel_case_types,
@@ -278,15 +347,15 @@ macro_rules! function {
                 kind: FunctionKind::Aggregate,
                 doc: $doc,
                 schema: OfField::schema,
-                open: fold::open::<Over<$measure>>,
+                open: open::<$measure, _>,
             };
         }
     };
 }
 
 function!(sum, Sum, "sum of the numbers in a field");
-function!(min, Min, "least number in a field");
-function!(max, Max, "greatest number in a field");
+function!(min, Extreme<false>, "least number in a field");
+function!(max, Extreme<true>, "greatest number in a field");
 function!(mean, Mean, "mean of the numbers in a field");
 function!(
     stats,
