@@ -5,6 +5,9 @@ use crate::contract::{
     Batch, BytesCol, Descriptor, Failure, FiredTimer, FunctionKind, States, Windows,
 };
 
+/// An opened function, or what is wrong with the config.
+pub type Opening = Result<Box<dyn Instance>, Failure>;
+
 /// A function of a plugin, before it is opened.
 #[derive(Clone, Copy)]
 pub struct Function {
@@ -17,7 +20,7 @@ pub struct Function {
     /// JSON Schema of its config.
     pub schema: fn() -> String,
     /// Opens it with a config (JSON).
-    pub open: fn(&[u8]) -> Result<Box<dyn Instance>, Failure>,
+    pub open: fn(&[u8]) -> Opening,
 }
 
 /// Something that `plugin!` can list. `#[transform]`, `#[filter]`, `#[aggregate]`, `#[join]` and

@@ -189,7 +189,7 @@ macro_rules! fixed_size {
             const KIND: Kind = Kind::$kind;
             type Column<'a> = &'a [$of];
             type Value<'a> = $type;
-            fn column<'a>(field: &'a Field) -> &'a [$of] {
+            fn column(field: &Field) -> &[$of] {
                 match &field.data {
                     Column::$kind(c) => c,
                     _ => wrong_column(stringify!($kind)),
@@ -241,7 +241,7 @@ impl BytesType for &[u8] {
         bytes.is_none().then_some("is null")
     }
     #[inline]
-    fn get<'a>(bytes: Option<&'a [u8]>) -> &'a [u8] {
+    fn get(bytes: Option<&[u8]>) -> &[u8] {
         bytes.unwrap_or_default()
     }
 }
@@ -256,7 +256,7 @@ impl BytesType for &str {
                 .then_some("is not UTF-8"),
         }
     }
-    fn get<'a>(bytes: Option<&'a [u8]>) -> &'a str {
+    fn get(bytes: Option<&[u8]>) -> &str {
         std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
     }
 }
@@ -268,7 +268,7 @@ impl BytesType for Option<&[u8]> {
         None
     }
     #[inline]
-    fn get<'a>(bytes: Option<&'a [u8]>) -> Option<&'a [u8]> {
+    fn get(bytes: Option<&[u8]>) -> Option<&[u8]> {
         bytes
     }
 }
@@ -278,7 +278,7 @@ impl BytesType for Option<&str> {
     fn bad(bytes: Option<&[u8]>) -> Option<&'static str> {
         bytes.and_then(|bytes| <&str as BytesType>::bad(Some(bytes)))
     }
-    fn get<'a>(bytes: Option<&'a [u8]>) -> Option<&'a str> {
+    fn get(bytes: Option<&[u8]>) -> Option<&str> {
         bytes.map(|bytes| <&str as BytesType>::get(Some(bytes)))
     }
 }

@@ -340,7 +340,7 @@ pub mod testing;
 pub use config::{NoConfig, Schema};
 pub use contract::TimeDomain;
 pub use emit::{Bytes, Emit, Same};
-pub use function::{Export, Function, Instance};
+pub use function::{Export, Function, Instance, Opening};
 pub use input::{Input, Json, RawRecord};
 pub use logging::log_enabled;
 pub use metrics::{Counter, Gauge, Histogram};

@@ -36,7 +36,7 @@ pub(super) struct Recorder {
     pub headers: Option<Headers>,
     pub level: Option<Level>,
     pub port: Option<u32>,
-    pub next_nulls: Option<(Option<Vec<u8>>, Option<Vec<u8>>)>,
+    pub next_nulls: (Option<Vec<u8>>, Option<Vec<u8>>),
 }
 
 thread_local! {
@@ -65,7 +65,7 @@ pub fn emit(
 ) {
     record(|r| {
         let n = source.map_or(r.rows as usize, <[u32]>::len);
-        let (null_keys, null_values) = r.next_nulls.take().unwrap_or_default();
+        let (null_keys, null_values) = std::mem::take(&mut r.next_nulls);
         let is = |marks: &Option<Vec<u8>>, i: usize| marks.as_ref().is_some_and(|m| m[i] != 0);
         let fields = match payload {
             Payload::Fields(fields) => Some(std::rc::Rc::new(fields.clone())),
@@ -91,7 +91,7 @@ pub fn emit(
 }
 
 pub fn emit_nulls(keys: Option<&[u8]>, values: Option<&[u8]>) {
-    record(|r| r.next_nulls = Some((keys.map(<[u8]>::to_vec), values.map(<[u8]>::to_vec))));
+    record(|r| r.next_nulls = (keys.map(<[u8]>::to_vec), values.map(<[u8]>::to_vec)));
 }
 
 pub fn emit_headers(_: &Headers) {}

@@ -127,6 +127,9 @@ impl Ran {
     }
 }
 
+/// Rows of a left and a right side; none = no row on that side.
+pub type Pair = (Option<u32>, Option<u32>);
+
 /// An opened function.
 pub struct Opened {
     instance: Box<dyn Instance>,
@@ -373,12 +376,7 @@ impl Opened {
     }
 
     /// Runs a join on pairs of rows; none = no row on that side.
-    pub fn join(
-        &mut self,
-        left: &[Record],
-        right: &[Record],
-        pairs: &[(Option<u32>, Option<u32>)],
-    ) -> Ran {
+    pub fn join(&mut self, left: &[Record], right: &[Record], pairs: &[Pair]) -> Ran {
         let d = &self.descriptor;
         let (left_batch, left_bad) = batch(left, d.needs, &d.fields);
         let (right_batch, right_bad) = batch(right, d.right_needs, &d.right_fields);
@@ -393,7 +391,7 @@ impl Opened {
                 None => good.push(i as u32),
             }
         }
-        let rows = |side: fn(&(Option<u32>, Option<u32>)) -> Option<u32>| {
+        let rows = |side: fn(&Pair) -> Option<u32>| {
             good.iter()
                 .map(|i| side(&pairs[*i as usize]).unwrap_or(NO_ROW))
                 .collect()
@@ -439,7 +437,7 @@ impl Opened {
         recorder: Recorder,
         left: &[Record],
         right: &[Record],
-        pair_of: &dyn Fn(u32) -> (Option<u32>, Option<u32>),
+        pair_of: &dyn Fn(u32) -> Pair,
     ) -> Ran {
         let (d, lefts) = (&self.descriptor, self.descriptor.fields.len() as u32);
         let (l, _) = batch(left, Columns::empty(), &d.fields);

@@ -71,8 +71,10 @@ pub fn out_of_bounds(line: Line<'_>, config: &Trigger, out: &mut Output) {
 /// Never ends.
 #[transform]
 pub fn spins(line: Line<'_>, config: &Trigger, out: &mut Output) {
-    while line.text == config.on {
-        std::hint::black_box(0);
+    if line.text == config.on {
+        loop {
+            std::hint::black_box(0);
+        }
     }
     out.pass();
 }
@@ -81,9 +83,11 @@ pub fn spins(line: Line<'_>, config: &Trigger, out: &mut Output) {
 #[transform]
 pub fn hogs_memory(line: Line<'_>, config: &Trigger, out: &mut Output) {
     let mut hoard: Vec<Vec<u8>> = Vec::new();
-    while line.text == config.on {
-        hoard.push(vec![1; 1 << 20]);
-        std::hint::black_box(&hoard);
+    if line.text == config.on {
+        loop {
+            hoard.push(vec![1; 1 << 20]);
+            std::hint::black_box(&hoard);
+        }
     }
     out.pass();
 }

@@ -88,16 +88,16 @@ pub struct Numbers<'a> {
 impl<'a> Numbers<'a> {
     /// The columns of [`specs`].
     pub fn of(batch: &'a Batch, at: usize) -> Numbers<'a> {
-        match (&batch.fields[at], &batch.fields[at + 1]) {
-            (i, f) => match (&i.data, &f.data) {
-                (Column::Ints(ints), Column::Floats(floats)) => Numbers {
-                    ints,
-                    int_valid: i.valid.as_deref(),
-                    floats,
-                    float_valid: f.valid.as_deref(),
-                },
-                _ => panic!("the host gave other columns than ints and floats"),
-            },
+        let (ints, floats) = (&batch.fields[at], &batch.fields[at + 1]);
+        let (int_valid, float_valid) = (ints.valid.as_deref(), floats.valid.as_deref());
+        let (Column::Ints(ints), Column::Floats(floats)) = (&ints.data, &floats.data) else {
+            panic!("the host gave other columns than ints and floats");
+        };
+        Numbers {
+            ints,
+            int_valid,
+            floats,
+            float_valid,
         }
     }
 
