@@ -131,6 +131,12 @@ pub trait Step: Send {
             entry.key.len()
         )))
     }
+    /// Whether an entry belongs to every task of the step (rows of a replicated table), not only to that of its key
+    /// group. All tasks hold the same of these: one task's are stored, and all get them back.
+    fn is_shared(&self, entry: &StateEntry) -> bool {
+        let _ = entry;
+        false
+    }
     /// After all entries: where time stood.
     fn resume(&mut self, at: Boundary<'_>) {
         let _ = at;

@@ -32,8 +32,16 @@ impl JobSnapshot {
             if keyed.tracker.watermark() < known.watermark() {
                 *known = keyed.tracker.clone();
             }
+            let first = !self.entries.contains_key(&slot.index);
             let entries = self.entries.entry(slot.index).or_default();
+            let before = entries.len();
             slot.step.snapshot(&mut |entry| entries.push(entry));
+            if !first {
+                // Those of the first task stand for all.
+                let mut own = entries.split_off(before);
+                own.retain(|entry| !slot.step.is_shared(entry));
+                entries.append(&mut own);
+            }
         }
         if let Some(source) = task.source() {
             for (&partition, owned) in source.partitions() {
@@ -47,7 +55,7 @@ impl JobSnapshot {
     pub fn restore(&self, task: &mut Task, index: usize, tasks: usize) -> Result<(), TaskError> {
         for slot in task.slots_mut() {
             for entry in self.entries.get(&slot.index).into_iter().flatten() {
-                if task_of(entry.key_group, tasks) == index {
+                if task_of(entry.key_group, tasks) == index || slot.step.is_shared(entry) {
                     slot.step.restore(entry)?;
                 }
             }

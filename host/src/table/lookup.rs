@@ -341,6 +341,11 @@ impl Step for LookupStep {
         self.restore_entry(entry)
     }
 
+    /// With `on`, each task has the whole table.
+    fn is_shared(&self, entry: &StateEntry) -> bool {
+        self.spec.on.is_some() && entry.key.first() == Some(&super::snapshot::TABLE)
+    }
+
     fn resume(&mut self, _: Boundary<'_>) {
         self.seal_restored();
     }

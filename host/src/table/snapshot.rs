@@ -18,7 +18,7 @@ use super::LookupStep;
 use super::lookup::Kept;
 
 const VERSION: u8 = 1;
-const TABLE: u8 = b't';
+pub(super) const TABLE: u8 = b't';
 const WAITING: u8 = b'w';
 const ROW: u8 = 0;
 const DELETED: u8 = 1;

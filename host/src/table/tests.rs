@@ -331,6 +331,32 @@ fn a_loaded_table_answers_at_once() {
 }
 
 #[test]
+fn rows_of_a_replicated_table_belong_to_every_task() {
+    let on = Some(KeyPointers::One("/c".into()));
+    for (spec, shared) in [
+        (
+            LookupSpec {
+                on,
+                ..spec(true, Some(10))
+            },
+            true,
+        ),
+        (spec(true, Some(10)), false),
+    ] {
+        let mut lookup = step(spec);
+        flush(&mut lookup, &[rec("k", 1, 9)], &[rec("k", 2, 1)], (0, 0));
+        let entries = snapshot(&mut lookup);
+        assert_eq!(
+            entries
+                .iter()
+                .map(|e| lookup.is_shared(e))
+                .collect::<Vec<_>>(),
+            [shared, false]
+        );
+    }
+}
+
+#[test]
 fn stored_state_is_refused_when_it_is_broken() {
     let mut lookup = step(spec(true, Some(10)));
     flush(
