@@ -3,6 +3,7 @@
 mod bad_data;
 mod contract;
 mod files;
+mod flights;
 mod kills;
 mod mutations;
 mod pages;
