@@ -135,13 +135,9 @@ impl<H: PluginHost> Checker<'_, H> {
         stem.unwrap_or_else(|| "job".to_string())
     }
 
-    /// A folder under the job's, or a URL as it is.
+    /// A folder under the job's.
     fn place(&self, path: &str) -> String {
-        if path.contains("://") {
-            path.to_string()
-        } else {
-            self.base.join(path).to_string_lossy().into_owned()
-        }
+        self.base.join(path).to_string_lossy().into_owned()
     }
 
     fn source(&self, source: &SourceSpec, on_error: OnError) -> SourcePlan {

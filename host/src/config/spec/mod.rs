@@ -205,6 +205,13 @@ fn checkpoint(top: &mut Reader<'_>, problems: &mut Problems) -> Option<Checkpoin
         problems.error(path.span, "\"path\" is empty");
         return None;
     }
+    if path.value.contains("://") {
+        problems.error(
+            path.span,
+            "checkpoints in object storage come in a later version of wasmill: name a folder",
+        );
+        return None;
+    }
     Some(CheckpointPlan {
         path: path.value,
         every_ms,
