@@ -12,14 +12,14 @@ use crate::config::plan::ConsoleFormat;
 use crate::record::Batch;
 
 use super::encode::{LineFormat, Lines};
-use super::table::{TABLE_ROWS_MAX, Table};
+use super::table::{Shown, TABLE_ROWS_MAX, Table};
 use super::{Sink, SinkError, SinkWriter};
 
 /// Lines waiting in a writer before they go to the shared output: keeps the lock rare.
 const LINES_BYTES_MAX: usize = 64 << 10;
 
-/// Width of a table where there is no terminal to ask.
-const WIDTH_DEFAULT: usize = 100;
+/// Width of a table where there is no terminal: nothing needs to be cut.
+const WIDTH_UNBOUNDED: usize = usize::MAX;
 
 /// Columns for people: below this, a table is unreadable and the terminal may break lines.
 const WIDTH_MIN: usize = 80;
@@ -34,7 +34,7 @@ pub struct Console {
 struct Shared {
     output: BufWriter<Box<dyn Write + Send>>,
     /// Sink whose table was printed last, its columns, and how many rows ago its header was.
-    header_of: Option<(usize, Vec<(String, usize)>, usize)>,
+    header_of: Option<(usize, Vec<Shown>, usize)>,
     sinks: usize,
 }
 
@@ -47,7 +47,7 @@ impl Console {
                 .size_checked()
                 .map(|(_, width)| usize::from(width))
         });
-        Console::new(Box::new(io::stdout()), width.unwrap_or(WIDTH_DEFAULT))
+        Console::new(Box::new(io::stdout()), width.unwrap_or(WIDTH_UNBOUNDED))
     }
 
     /// Any output, for tests and embedding; `width` is for tables.

@@ -18,6 +18,9 @@ const COLUMNS_MAX: usize = 24;
 /// Narrower than this, a column's cells cannot be told apart.
 const CELL_WIDTH_MIN: usize = 8;
 
+/// Wider than this, a cell is cut even where there is room: it would push the others off the page.
+const CELL_WIDTH_MAX: usize = 120;
+
 /// Rows that wait to be printed.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -175,24 +178,13 @@ impl Table {
         column.cells.push(cell);
     }
 
-    /// The rows as text; with the header, unless the columns are those of `last` (names and widths) and all
-    /// cells fit. Answers the text, the columns, and whether the header is in it.
-    pub fn render(
-        &self,
-        last: Option<&[(String, usize)]>,
-        width: usize,
-    ) -> (String, Vec<(String, usize)>, bool) {
-        let wanted: Vec<(String, usize)> = self
-            .columns
-            .iter()
-            .map(|c| (printable(&c.name), c.width()))
-            .collect();
+    /// The rows as text; with the header, unless the columns are those of `last` and all cells fit that are not
+    /// cut anyway. Answers the text, the columns, and whether the header is in it.
+    pub fn render(&self, last: Option<&[Shown]>, width: usize) -> (String, Vec<Shown>, bool) {
+        let wanted: Vec<Shown> = self.columns.iter().map(Shown::wanted).collect();
         let fits = last.filter(|last| {
-            last.len() == wanted.len()
-                && last
-                    .iter()
-                    .zip(&wanted)
-                    .all(|(l, w)| l.0 == w.0 && (w.1 <= l.1 || l.1 >= width / wanted.len()))
+            let fit = |(l, w): (&Shown, &Shown)| l.name == w.name && (w.width <= l.width || l.cut);
+            last.len() == wanted.len() && last.iter().zip(&wanted).all(fit)
         });
         let (columns, header) = match fits {
             Some(last) => (last.to_vec(), false),
@@ -205,31 +197,28 @@ impl Table {
                 columns
                     .iter()
                     .zip(&self.columns)
-                    .map(|((name, width), c)| (name.as_str(), *width, c.is_number())),
+                    .map(|(shown, c)| (shown.name.as_str(), shown.width, c.is_number())),
             );
             let rules: Vec<String> = columns
                 .iter()
-                .map(|(_, width)| "-".repeat(*width))
+                .map(|shown| "-".repeat(shown.width))
                 .collect();
             line(
                 &mut text,
                 columns
                     .iter()
                     .zip(&rules)
-                    .map(|((_, width), rule)| (rule.as_str(), *width, false)),
+                    .map(|(shown, rule)| (rule.as_str(), shown.width, false)),
             );
         }
         let empty = Cell::default();
         for row in 0..self.rows {
             line(
                 &mut text,
-                columns
-                    .iter()
-                    .zip(&self.columns)
-                    .map(|((_, width), column)| {
-                        let cell = column.cells.get(row).unwrap_or(&empty);
-                        (cell.text.as_str(), *width, cell.number)
-                    }),
+                columns.iter().zip(&self.columns).map(|(shown, column)| {
+                    let cell = column.cells.get(row).unwrap_or(&empty);
+                    (cell.text.as_str(), shown.width, cell.number)
+                }),
             );
         }
         (text, columns, header)
@@ -253,22 +242,45 @@ impl Column {
     }
 }
 
+/// A column as it was printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    name: String,
+    /// In characters of a terminal.
+    width: usize,
+    /// There was no room for all of its cells.
+    cut: bool,
+}
+
+impl Shown {
+    fn wanted(column: &Column) -> Shown {
+        let width = column.width();
+        Shown {
+            name: printable(&column.name),
+            width: width.min(CELL_WIDTH_MAX),
+            cut: width > CELL_WIDTH_MAX,
+        }
+    }
+}
+
 /// Shrinks the widest columns until all fit into the width, as far as that goes.
-fn fit(mut columns: Vec<(String, usize)>, width: usize) -> Vec<(String, usize)> {
+fn fit(mut columns: Vec<Shown>, width: usize) -> Vec<Shown> {
     let gaps = 2 * columns.len().saturating_sub(1);
     loop {
-        let total: usize = columns.iter().map(|(_, w)| w).sum::<usize>() + gaps;
-        let Some(widest) = columns.iter_mut().max_by_key(|(_, w)| *w) else {
+        let total: usize = columns.iter().map(|c| c.width).sum::<usize>() + gaps;
+        let Some(widest) = columns.iter_mut().max_by_key(|c| c.width) else {
             return columns;
         };
-        if total <= width || widest.1 <= CELL_WIDTH_MIN {
+        if total <= width || widest.width <= CELL_WIDTH_MIN {
             return columns;
         }
-        widest.1 = widest
-            .1
+        let half = widest.width / 2;
+        widest.width = widest
+            .width
             .saturating_sub(total - width)
-            .max(widest.1 / 2)
+            .max(half)
             .max(CELL_WIDTH_MIN);
+        widest.cut = true;
     }
 }
 
