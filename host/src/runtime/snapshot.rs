@@ -22,6 +22,8 @@ pub struct JobSnapshot {
 impl JobSnapshot {
     /// Adds what a task remembers.
     pub fn add(&mut self, task: &mut Task) {
+        // State that all tasks of a step share is the first one's to tell.
+        let tells_shared = task.index() == 0;
         for slot in task.slots_mut() {
             let Some(keyed) = &slot.keyed else { continue };
             // Tasks of a step see the same times; the least is the safe one where they do not.
@@ -32,12 +34,10 @@ impl JobSnapshot {
             if keyed.tracker.watermark() < known.watermark() {
                 *known = keyed.tracker.clone();
             }
-            let first = !self.entries.contains_key(&slot.index);
             let entries = self.entries.entry(slot.index).or_default();
             let before = entries.len();
             slot.step.snapshot(&mut |entry| entries.push(entry));
-            if !first {
-                // Those of the first task stand for all.
+            if !tells_shared {
                 let mut own = entries.split_off(before);
                 own.retain(|entry| !slot.step.is_shared(entry));
                 entries.append(&mut own);

@@ -247,6 +247,11 @@ impl Task {
         }
     }
 
+    /// Its number in the stage.
+    pub fn index(&self) -> usize {
+        self.settings.index
+    }
+
     /// What is to be sent, in order.
     pub fn take_outbox(&mut self) -> Vec<Outgoing> {
         std::mem::take(&mut self.outbox)
