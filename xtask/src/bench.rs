@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: whole jobs against reference programs on the same data in the same run, and
 //! the criterion benches by name.
 
+mod flights;
 mod w2;
 
 use anyhow::{Context, Result, bail};
@@ -15,11 +16,15 @@ pub fn bench(args: &[String]) -> Result<()> {
         println!(
             "w2         JSON page views: key, 10 s windows, count and sum; beside a plain Rust loop"
         );
+        println!("flights    CSV: parse, key, hourly windows; on one task a stage, and on two");
         for (package, bench) in &criterion {
             println!("{bench:<10} criterion bench of {package}");
         }
         return Ok(());
     };
+    if name == "flights" {
+        return flights::run();
+    }
     if name == "w2" {
         return w2::run();
     }
