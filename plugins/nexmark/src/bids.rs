@@ -12,11 +12,13 @@ pub struct BidCount {
     n: i64,
 }
 
-/// The count of a key.
+/// The count of a key, and the window that it is of.
 #[derive(Emit)]
 pub struct Counted {
     id: i64,
     num: i64,
+    start: i64,
+    end: i64,
 }
 
 /// How many bids an auction (q5) or a bidder (q11, q12) has: by its number.
@@ -34,6 +36,8 @@ impl BidCount {
         Ok(Counted {
             id: group.key_text().parse()?,
             num: self.n,
+            start: group.start(),
+            end: group.end(),
         })
     }
 }

@@ -6,5 +6,6 @@ mod files;
 mod flights;
 mod kills;
 mod mutations;
+mod nexmark;
 mod pages;
 mod signals;
