@@ -74,6 +74,7 @@ pub fn workers(
                 outlets: outlets.remove(&(stage, index)).unwrap_or_default(),
                 reader: readers.pop(),
                 shared: shared.clone(),
+                turn: 0,
             };
             workers.push((format!("{}/{label}/{index}", plan.name), worker));
         }

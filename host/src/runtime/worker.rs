@@ -114,6 +114,8 @@ pub struct Worker {
     pub reader: Option<Reader>,
     /// What all share.
     pub shared: Shared,
+    /// Whose turn it is among the channels: a fast sender does not hold the others up.
+    pub turn: usize,
 }
 
 /// What ends a worker's loop early.
@@ -268,9 +270,13 @@ impl Worker {
 
     /// A message that is there, from any channel, each in its turn.
     fn poll(&mut self, open: &[usize]) -> Option<(usize, Result<Message, ()>)> {
-        for &channel in open {
+        for turn in 0..open.len() {
+            let channel = open[(self.turn + turn) % open.len()];
             match self.inbox[channel].try_recv() {
-                Ok(message) => return Some((channel, Ok(message))),
+                Ok(message) => {
+                    self.turn = self.turn.wrapping_add(turn + 1);
+                    return Some((channel, Ok(message)));
+                }
                 Err(TryRecvError::Disconnected) => return Some((channel, Err(()))),
                 Err(TryRecvError::Empty) => {}
             }
