@@ -73,6 +73,11 @@ impl FixedWindows {
                 size,
                 every,
                 offset,
+            } if every == size => Shape::Tumbling(Grid::new(size, size, offset)),
+            WindowKind::Sliding {
+                size,
+                every,
+                offset,
             } => Shape::Sliding(Grid::new(size, every, offset)),
             _ => Shape::Global,
         };

@@ -27,6 +27,10 @@ pub struct WindowStep {
 }
 
 /// One kind of windows with its state.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each step of a task"
+)]
 enum Windows {
     Fixed(FixedWindows),
     Sliced(SlicedWindows),
@@ -240,18 +244,17 @@ impl Step for WindowStep {
                 }
             }
             Windows::Session(s, _) => {
-                let key_of = |id: u32| s.keys[s.all[id as usize].key as usize].key;
-                let live = s.live();
-                let keys: Vec<Option<Vec<u8>>> = live
-                    .iter()
-                    .map(|id| key_of(*id).get(&s.arena).map(<[u8]>::to_vec))
-                    .collect();
-                let key =
-                    |at: (u32, u32)| (s.all[at.0 as usize].start, keys[at.1 as usize].as_deref());
-                for (id, at) in in_order(live.iter().copied().zip(0..).collect(), key) {
+                let key = |at: (u32, u32)| {
+                    let session = &s.all[at.0 as usize];
+                    (
+                        session.start,
+                        s.keys[session.key as usize].key.get(&s.arena),
+                    )
+                };
+                for (id, _) in in_order(s.live().into_iter().map(|id| (id, 0)).collect(), key) {
                     let session = &s.all[id as usize];
                     let state = GroupState {
-                        key: keys[at as usize].clone(),
+                        key: key((id, 0)).1.map(<[u8]>::to_vec),
                         start: session.start,
                         end: session.end,
                         count: session.count,
@@ -379,11 +382,7 @@ fn in_order<'a>(
 ) -> Vec<(u32, u32)> {
     entries.sort_by_cached_key(|at| {
         let (start, key) = key(*at);
-        (
-            key_group(key.unwrap_or_default()),
-            start,
-            key.map(<[u8]>::to_vec),
-        )
+        (key_group(key.unwrap_or_default()), start, key)
     });
     entries
 }
