@@ -63,9 +63,10 @@ pub fn workers(
             let mut task = assembly.task(stage, index, &writer)?;
             if let Some(restored) = restored {
                 restored.snapshot.restore(&mut task, index, tasks)?;
-                task.set_now(shared.clock.now());
-                task.resume(shared.clock.now(), |step| restored.snapshot.tracker(step));
             }
+            // Fresh steps, too, must know what time it is before their first record.
+            task.set_now(shared.clock.now());
+            task.resume(shared.clock.now(), |step| restored?.snapshot.tracker(step));
             let worker = Worker {
                 stage,
                 index,
