@@ -2,6 +2,7 @@
 //! the criterion benches by name.
 
 mod flights;
+mod nexmark;
 mod w2;
 
 use anyhow::{Context, Result, bail};
@@ -17,6 +18,9 @@ pub fn bench(args: &[String]) -> Result<()> {
             "w2         JSON page views: key, 10 s windows, count and sum; beside a plain Rust loop"
         );
         println!("flights    CSV: parse, key, hourly windows; on one task a stage, and on two");
+        println!(
+            "nexmark    the queries of examples/nexmark, or those named; beside Flink SQL's figures"
+        );
         for (package, bench) in &criterion {
             println!("{bench:<10} criterion bench of {package}");
         }
@@ -27,6 +31,9 @@ pub fn bench(args: &[String]) -> Result<()> {
     }
     if name == "w2" {
         return w2::run();
+    }
+    if name == "nexmark" {
+        return nexmark::run(&args[1..]);
     }
     let Some((package, bench)) = criterion.iter().find(|(_, bench)| bench == name) else {
         bail!("no benchmark is called {name}: `cargo xtask bench` lists them");
