@@ -191,6 +191,9 @@ fn boundary(step: &mut dyn Step, watermark: i64, out: &mut Count) {
     while step.on_boundary(at, out).expect("works") == Progress::More {}
 }
 
+/// Name, key of record i, bound of the join in milliseconds.
+type Case = (&'static str, fn(u64) -> u64, i64);
+
 fn joins(c: &mut Criterion) {
     let mut group = c.benchmark_group("interval-join");
     group
@@ -199,7 +202,7 @@ fn joins(c: &mut Criterion) {
         .warm_up_time(Duration::from_secs(1));
     // Records of each side.
     group.throughput(Throughput::Elements(RECORDS as u64));
-    let cases: [(&str, fn(u64) -> u64, i64); 3] = [
+    let cases: [Case; 3] = [
         ("one-pair-a-key", |i| i * 7_919 % 10_000_000, 10_000),
         ("10k-keys", |i| i * 7_919 % 10_000, 5_000),
         // 200,000 rows a side in state.

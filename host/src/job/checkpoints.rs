@@ -92,11 +92,11 @@ impl Keeper {
                 let epoch = self.epoch.load(Ordering::Relaxed) + 1;
                 return self.write(epoch, &mut gathered);
             }
-            if let Some(epoch) = under_way {
-                if gathered.complete(tasks) {
-                    self.write(epoch, &mut gathered)?;
-                    under_way = None;
-                }
+            if let Some(epoch) = under_way
+                && gathered.complete(tasks)
+            {
+                self.write(epoch, &mut gathered)?;
+                under_way = None;
             }
             let now = self.clock.now();
             let age = now.saturating_sub(self.taken_at.load(Ordering::Relaxed));

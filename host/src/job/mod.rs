@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
@@ -16,7 +16,7 @@ use crate::runtime::permits::Permits;
 use crate::runtime::task::TaskError;
 use crate::runtime::worker::{self, CheckpointLine, Ending, Shared};
 use crate::sink::Console;
-use crate::time::Clock;
+use crate::time::{Clock, Stopwatch};
 
 use checkpoints::Keeper;
 use recover::Recovery;
@@ -105,7 +105,7 @@ pub struct Job {
     status: Arc<Mutex<JobStatus>>,
     /// Disconnected when the job is over.
     over: Receiver<std::convert::Infallible>,
-    started: Instant,
+    started: Stopwatch,
     taken_at: Arc<AtomicI64>,
     passed_over: Vec<String>,
 }
@@ -202,7 +202,7 @@ impl Job {
                 })
                 .map_err(thread)?;
         }
-        let started = Instant::now();
+        let started = Stopwatch::start();
         let job = Job {
             assembly,
             stop,
@@ -275,7 +275,7 @@ impl Job {
     }
 
     /// Since when it runs.
-    pub fn started(&self) -> Instant {
+    pub fn started(&self) -> Stopwatch {
         self.started
     }
 }

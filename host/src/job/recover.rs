@@ -1,7 +1,7 @@
 //! What a job goes on from: finds checkpoints, lets `checkpoint::decide` decide, and reads what it says.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::checkpoint::decide::Wanted;
 use crate::checkpoint::manifest::{Manifest, PartitionPosition, checksum};
@@ -110,7 +110,7 @@ pub fn recover(plan: &Plan, folder: &str, restore: &Restore) -> Result<Recovery,
 }
 
 /// `--restore PATH`: a manifest file of the job's folder.
-fn epoch_of(path: &PathBuf, store: &CheckpointStore) -> Result<u64, TaskError> {
+fn epoch_of(path: &Path, store: &CheckpointStore) -> Result<u64, TaskError> {
     let name = path
         .file_name()
         .and_then(|n| n.to_str())

@@ -1,7 +1,5 @@
 //! Fills the reports from a job's counters.
 
-use std::time::Instant;
-
 use super::Job;
 use super::report::{
     PartitionTime, Progress, SinkSummary, SourceSummary, StepSummary, StepTime, Summary,
@@ -11,19 +9,19 @@ use crate::job::JobEnding;
 use crate::runtime::assemble::function_of;
 use crate::runtime::counters::NodeCounters;
 use crate::runtime::graph::GraphSink;
-use crate::time::Watermark;
+use crate::time::{Stopwatch, Watermark};
 
 /// A job's progress, with what it takes to say a rate.
 #[derive(Clone, Debug)]
 pub struct ProgressMeter {
-    at: Instant,
+    at: Stopwatch,
     records_in: u64,
 }
 
 impl Default for ProgressMeter {
     fn default() -> ProgressMeter {
         ProgressMeter {
-            at: Instant::now(),
+            at: Stopwatch::start(),
             records_in: 0,
         }
     }
@@ -42,7 +40,7 @@ impl ProgressMeter {
         let seconds = self.at.elapsed().as_secs_f64().max(1e-6);
         let records_per_s = (records_in - self.records_in) as f64 / seconds;
         *self = ProgressMeter {
-            at: Instant::now(),
+            at: Stopwatch::start(),
             records_in,
         };
         let steps = step_times(job);

@@ -308,7 +308,7 @@ pub struct Joined {
 
 /// Joins (and lookups).
 pub trait Join: Send {
-    /// Works on pairs (left_rows[i], right_rows[i]), `NO_ROW` where a side has none. A row whose field is
+    /// Works on pairs (`left_rows[i]`, `right_rows[i]`), `NO_ROW` where a side has none. A row whose field is
     /// bad rejects the pairs it is in.
     fn join(
         &mut self,

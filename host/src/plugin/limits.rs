@@ -144,7 +144,7 @@ pub const FUNCTIONS_MAX: usize = 1_000;
 pub const FIELDS_MAX: usize = 1_000;
 /// Ports of a function beside the main one.
 pub const PORTS_MAX: usize = 64;
-/// Bytes of a name: function, port ([a-z][a-z0-9-]{0,62}).
+/// Bytes of a name: function, port (`[a-z][a-z0-9-]{0,62}`).
 pub const NAME_BYTES_MAX: usize = 63;
 /// Bytes of a JSON pointer or of an emitted member's name.
 pub const POINTER_BYTES_MAX: usize = 1_024;

@@ -441,10 +441,10 @@ impl<P> Builder<'_, P> {
 pub fn step_inputs<P>(plan: &Plan<P>, step: NodeIndex) -> Vec<(usize, Input)> {
     let step = &plan.steps[usize::from(step)];
     let mut inputs: Vec<(usize, Input)> = step.inputs.iter().copied().enumerate().collect();
-    if let StepKind::Lookup { table, .. } = &step.kind {
-        if let TableInput::Stream(from) = &plan.tables[*table].input {
-            inputs.extend(from.iter().map(|i| (step.inputs.len(), *i)));
-        }
+    if let StepKind::Lookup { table, .. } = &step.kind
+        && let TableInput::Stream(from) = &plan.tables[*table].input
+    {
+        inputs.extend(from.iter().map(|i| (step.inputs.len(), *i)));
     }
     inputs
 }

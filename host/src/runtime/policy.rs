@@ -13,11 +13,14 @@ use crate::step::StepError;
 /// Dead letters and rejected rows kept in memory at once: longer messages are cut.
 const MESSAGE_BYTES_MAX: usize = 4096;
 
+/// The name of each (source, partition) that was met.
+type PartitionNames = HashMap<(NodeIndex, u32), Arc<str>>;
+
 /// Names of sources and of their partitions, for messages. Shared by all tasks of a job.
 #[derive(Clone, Debug, Default)]
 pub struct OriginNames {
     sources: Arc<Vec<Arc<str>>>,
-    partitions: Arc<RwLock<HashMap<(NodeIndex, u32), Arc<str>>>>,
+    partitions: Arc<RwLock<PartitionNames>>,
 }
 
 impl OriginNames {

@@ -215,6 +215,10 @@ struct Emission {
 impl Task {
     /// `sinks`: a writer for each sink of the graph that this task's stage leads to. `dealers`: number of
     /// tasks of each stage downstream. `silent`: channels of tasks that read sources.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called once, by whoever assembles a job"
+    )]
     pub fn new(
         settings: TaskSettings,
         source: Option<TaskSource>,

@@ -197,7 +197,7 @@ impl Worker {
         while !open.is_empty() {
             let mut next = self.wait(&open)?;
             let permit = self.shared.permits.acquire();
-            let started = std::time::Instant::now();
+            let started = crate::time::Stopwatch::start();
             let mut permit = Some(permit);
             // Takes what is there, up to a batch or the latency bound: that is one boundary.
             while let Some((channel, received)) = next {
@@ -242,6 +242,10 @@ impl Worker {
     }
 
     /// Waits for a message; none: time to look at the clock.
+    #[expect(
+        clippy::type_complexity,
+        reason = "which channel, and its message or that it closed"
+    )]
     fn wait(&mut self, open: &[usize]) -> Result<Option<(usize, Result<Message, ()>)>, Halt> {
         if let Some(found) = self.poll(open) {
             return Ok(Some(found));

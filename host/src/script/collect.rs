@@ -8,10 +8,13 @@ use crate::format::envelope::Envelopes;
 use crate::record::Batch;
 use crate::sink::{SinkError, SinkWriter};
 
+/// (sink, batch), in the order in which they came.
+type Collected = Vec<(Arc<str>, Batch)>;
+
 /// Batches that came out since the last look, with the name of their sink.
 #[derive(Clone, Debug, Default)]
 pub struct Collector {
-    batches: Arc<Mutex<Vec<(Arc<str>, Batch)>>>,
+    batches: Arc<Mutex<Collected>>,
 }
 
 impl Collector {

@@ -368,7 +368,13 @@ impl Driver {
     }
 
     /// One call of a task; whether it is done with the boundary.
-    fn go_on(&mut self, stage: usize, index: usize, now: i64, end: bool) -> Result<bool, TaskError> {
+    fn go_on(
+        &mut self,
+        stage: usize,
+        index: usize,
+        now: i64,
+        end: bool,
+    ) -> Result<bool, TaskError> {
         let progress = self.tasks[stage][index].boundary(now, end)?;
         self.deliver(stage, index)?;
         Ok(progress == Progress::Done)
@@ -376,12 +382,20 @@ impl Driver {
 
     /// What one task of a step knows of changes, all of them know.
     fn share_changes(&mut self, stage: usize, tasks: &[usize]) {
-        let Some(slot) = tasks.first().and_then(|&t| self.tasks[stage][t].about_to_fire()) else {
+        let Some(slot) = tasks
+            .first()
+            .and_then(|&t| self.tasks[stage][t].about_to_fire())
+        else {
             return;
         };
-        if tasks.iter().any(|&t| self.tasks[stage][t].slots()[slot].step.has_changed()) {
+        if tasks
+            .iter()
+            .any(|&t| self.tasks[stage][t].slots()[slot].step.has_changed())
+        {
             for &task in tasks {
-                self.tasks[stage][task].slots_mut()[slot].step.changed_elsewhere();
+                self.tasks[stage][task].slots_mut()[slot]
+                    .step
+                    .changed_elsewhere();
             }
         }
     }
