@@ -3,6 +3,8 @@
 //!
 //! `cargo bench -p wasmill --bench plugin`
 
+#![expect(clippy::unwrap_used, reason = "a bench that cannot run may panic")]
+
 use std::hint::black_box;
 use std::time::Duration;
 
