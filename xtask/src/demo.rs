@@ -49,8 +49,6 @@ pub fn demo() -> Result<()> {
     if let Some(line) = first_line {
         println!("The first one:\n  {line}");
     }
-    println!(
-        "\nThe job is {JOB}, its plugin is under examples/flights. Change one and run this again."
-    );
+    println!("\nThe job is {JOB}, its plugin is plugins/flights. Change one and run this again.");
     Ok(())
 }
