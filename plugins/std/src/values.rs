@@ -119,8 +119,23 @@ fn canonical(json: &str) -> Result<String, Reject> {
         _ => {
             let mut value: serde_json::Value = serde_json::from_str(json)?;
             unify_numbers(&mut value);
+            sort_members(&mut value);
             Ok(value.to_string())
         }
+    }
+}
+
+/// Whatever map serde_json was built with: one that sorts, or one that keeps the order of the text.
+fn sort_members(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Array(items) => items.iter_mut().for_each(sort_members),
+        serde_json::Value::Object(members) => {
+            let mut sorted: Vec<_> = std::mem::take(members).into_iter().collect();
+            sorted.sort_by(|a, b| a.0.cmp(&b.0));
+            sorted.iter_mut().for_each(|(_, v)| sort_members(v));
+            members.extend(sorted);
+        }
+        _ => {}
     }
 }
 
