@@ -4,13 +4,13 @@
 //! clock. `worker` drives it on a thread of its own, `script` by hand and in order: what is tested
 //! is what runs.
 
+mod output;
+mod source;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use arrow_array::Array;
-
 use crate::config::plan::{EventTime, Port};
-use crate::plugin::Rejected;
 use crate::record::{Batch, Needs, NodeIndex};
 use crate::runtime::counters::{JobCounters, NodeCounters, PartitionState};
 use crate::runtime::exchange::Dealer;
@@ -19,9 +19,13 @@ use crate::runtime::message::{Message, Tag, TimeId, TimeUpdate};
 use crate::runtime::operators::{too_far_ahead, without};
 use crate::runtime::policy::ErrorPolicy;
 use crate::sink::{SinkError, SinkWriter};
-use crate::step::{Boundary, Output, Progress, Step, StepError};
+use crate::step::{Boundary, Progress, Step, StepError};
 use crate::time::Watermark;
-use crate::window::watermark::{PartitionWatermark, WatermarkTracker};
+use crate::window::watermark::WatermarkTracker;
+
+use output::{Emission, SlotOutput};
+use source::newest;
+pub use source::{OwnedPartition, TaskSource};
 
 /// Channel number of times that come from within the task.
 pub const LOCAL: u32 = u32::MAX;
@@ -98,81 +102,6 @@ pub struct Pending {
     batch: Batch,
 }
 
-/// A source partition that this task reads, as far as time goes.
-#[derive(Clone, Debug)]
-pub struct OwnedPartition {
-    /// By whose timestamps: the source's own, and those of each step (of the plan) that assigns some.
-    times: BTreeMap<Root, PartitionTime>,
-}
-
-impl OwnedPartition {
-    /// Its watermarks, as a manifest has them.
-    pub fn watermarks(&self) -> Vec<(Root, PartitionWatermark)> {
-        self.times
-            .iter()
-            .map(|(&root, time)| (root, time.watermark.clone()))
-            .collect()
-    }
-
-    /// From a manifest.
-    pub fn of_watermarks(watermarks: Vec<(Root, PartitionWatermark)>) -> OwnedPartition {
-        let time = |watermark| PartitionTime {
-            watermark,
-            told: None,
-        };
-        OwnedPartition {
-            times: watermarks
-                .into_iter()
-                .map(|(root, w)| (root, time(w)))
-                .collect(),
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-struct PartitionTime {
-    watermark: PartitionWatermark,
-    /// As last told to those behind.
-    told: Option<(Watermark, bool)>,
-}
-
-/// The reading part of a stage.
-pub struct TaskSource {
-    /// Its place in the plan.
-    pub index: NodeIndex,
-    /// Where its records go.
-    pub routes: Routes,
-    /// What becomes of bytes that are no records.
-    pub policy: ErrorPolicy,
-    /// How its watermarks are made.
-    pub event_time: Option<EventTime>,
-    /// Partitions that this task owns.
-    partitions: BTreeMap<u32, OwnedPartition>,
-}
-
-impl TaskSource {
-    /// Partitions that the task owns.
-    pub fn partitions(&self) -> &BTreeMap<u32, OwnedPartition> {
-        &self.partitions
-    }
-
-    /// Without partitions yet.
-    pub fn new(
-        index: NodeIndex,
-        routes: Routes,
-        policy: ErrorPolicy,
-        event_time: Option<EventTime>,
-    ) -> TaskSource {
-        TaskSource {
-            index,
-            routes,
-            policy,
-            event_time,
-            partitions: BTreeMap::new(),
-        }
-    }
-}
-
 /// Where in a boundary the task is, between two calls of `boundary`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -202,14 +131,6 @@ pub struct Task {
     /// The clock, for timestamps too far ahead; the least i64 while it is not known.
     now: i64,
     at: Stage,
-}
-
-/// Records on their way out of a port.
-struct Emission {
-    slot: Option<usize>,
-    port: Port,
-    tag: Tag,
-    batch: Batch,
 }
 
 impl Task {
@@ -283,158 +204,6 @@ impl Task {
     /// The earliest processing time at which a step wants a boundary.
     pub fn next_wakeup(&self) -> Option<i64> {
         self.slots.iter().filter_map(|s| s.step.next_wakeup()).min()
-    }
-
-    // ---- the source's side -------------------------------------------------------------------
-
-    /// A partition that this task reads from now on; from here it holds time back.
-    pub fn add_partition(&mut self, partition: u32) {
-        let source = self
-            .source
-            .as_mut()
-            .expect("only reading stages own partitions");
-        let own = (Root::Source(source.index), source.event_time);
-        let assigning = self
-            .slots
-            .iter()
-            .filter(|s| s.event_time.is_some())
-            .map(|s| (Root::Assigned(s.index), s.event_time));
-        let made = |event_time: Option<EventTime>| PartitionTime {
-            watermark: PartitionWatermark::new(event_time.map(|e| e.max_disorder_ms)),
-            told: None,
-        };
-        let times = std::iter::once(own)
-            .chain(assigning)
-            .map(|(root, e)| (root, made(e)))
-            .collect();
-        source
-            .partitions
-            .entry(partition)
-            .or_insert(OwnedPartition { times });
-    }
-
-    /// A partition that was read before: its time goes on where it stood.
-    pub fn restore_partition(&mut self, partition: u32, from: &OwnedPartition) {
-        let source = self
-            .source
-            .as_mut()
-            .expect("only reading stages own partitions");
-        if let Some(owned) = source.partitions.get_mut(&partition) {
-            for (root, time) in &mut owned.times {
-                if let Some(before) = from.times.get(root) {
-                    time.watermark = before.watermark.clone();
-                }
-            }
-        }
-    }
-
-    /// The source's partitions are known: those behind may trust the times that they get.
-    pub fn announce(&mut self) {
-        self.collect_source_times();
-        self.send_times(true);
-    }
-
-    /// Records read from a partition, with key and timestamp, and what was no record.
-    pub fn on_source_batch(&mut self, tag: Tag, batch: Batch) -> Result<(), TaskError> {
-        let source = self
-            .source
-            .as_mut()
-            .expect("only reading stages get source batches");
-        NodeCounters::add(
-            &self.counters.sources[usize::from(source.index)].records_in,
-            batch.len,
-        );
-        NodeCounters::add(
-            &self.counters.sources[usize::from(source.index)].records_out,
-            batch.len,
-        );
-        if let Some((_, partition)) = tag.partition {
-            let owned = source
-                .partitions
-                .get_mut(&partition)
-                .expect("partitions are added before they are read");
-            let newest = newest(&batch);
-            for (root, time) in &mut owned.times {
-                // A record wakes the partition; what it says of time is the business of whoever made the timestamp.
-                time.watermark
-                    .observe(newest.filter(|_| *root == Root::Source(source.index)));
-            }
-        }
-        if batch.len > 0 {
-            self.emitted.push_back(Emission {
-                slot: None,
-                port: Port::Main,
-                tag,
-                batch,
-            });
-        }
-        self.drain()
-    }
-
-    /// Bytes of a source that are no records: `batch` shows them as they are.
-    pub fn on_bad_records(
-        &mut self,
-        tag: Tag,
-        batch: &Batch,
-        rejected: &[Rejected],
-    ) -> Result<(), TaskError> {
-        let source = self
-            .source
-            .as_ref()
-            .expect("only reading stages get source batches");
-        let counters = &self.counters.sources[usize::from(source.index)];
-        NodeCounters::add(&counters.records_in, rejected.len());
-        NodeCounters::add(&counters.rejected, rejected.len());
-        if let Some(letters) = source.policy.settle(batch, rejected)? {
-            self.emitted.push_back(Emission {
-                slot: None,
-                port: Port::Errors,
-                tag,
-                batch: letters,
-            });
-        }
-        self.drain()
-    }
-
-    /// A watermark given by hand.
-    pub fn set_watermark(&mut self, partition: u32, watermark: Watermark) {
-        self.each_watermark(partition, |w| w.by_hand(watermark));
-    }
-
-    /// The partition ended: it holds time back no more.
-    pub fn end_partition(&mut self, partition: u32) {
-        self.each_watermark(partition, PartitionWatermark::end);
-    }
-
-    /// The partition is silent: the others do not wait for it until it speaks again.
-    pub fn idle_partition(&mut self, partition: u32) {
-        self.each_watermark(partition, PartitionWatermark::idle);
-    }
-
-    /// The partition speaks again, though no record came.
-    pub fn wake_partition(&mut self, partition: u32) {
-        self.each_watermark(partition, |w| {
-            w.observe(None);
-        });
-    }
-
-    /// The partition's watermark.
-    pub fn partition_watermark(&self, partition: u32) -> Watermark {
-        let source = self.source.as_ref();
-        let owned = source.and_then(|s| Some((s.index, s.partitions.get(&partition)?)));
-        owned
-            .and_then(|(s, p)| p.times.get(&Root::Source(s)))
-            .map_or(Watermark::NONE, |t| t.watermark.watermark())
-    }
-
-    fn each_watermark(&mut self, partition: u32, mut act: impl FnMut(&mut PartitionWatermark)) {
-        let source = self
-            .source
-            .as_mut()
-            .expect("only reading stages own partitions");
-        if let Some(owned) = source.partitions.get_mut(&partition) {
-            owned.times.values_mut().for_each(|t| act(&mut t.watermark));
-        }
     }
 
     // ---- messages ----------------------------------------------------------------------------
@@ -951,90 +720,6 @@ impl Task {
             };
             slot.step.resume(at);
         }
-    }
-}
-
-/// The newest timestamp of a batch.
-fn newest(batch: &Batch) -> Option<i64> {
-    let timestamps = batch.timestamps.as_ref()?;
-    if timestamps.null_count() == 0 {
-        return timestamps.values().iter().copied().max();
-    }
-    timestamps.iter().flatten().max()
-}
-
-/// What a step puts out, on its way.
-struct SlotOutput<'a> {
-    emitted: &'a mut VecDeque<Emission>,
-    slot: usize,
-    /// Of the records at work: outputs of stateless steps keep it.
-    tag: Tag,
-    /// Stateful steps number their outputs anew.
-    sequence: Option<&'a mut u64>,
-    policy: &'a ErrorPolicy,
-    counters: &'a NodeCounters,
-}
-
-impl SlotOutput<'_> {
-    fn push(&mut self, port: Port, batch: Batch) {
-        let tag = match &mut self.sequence {
-            None => self.tag,
-            Some(next) => {
-                **next += 1;
-                Tag {
-                    lane: 0,
-                    sequence: **next,
-                    partition: None,
-                }
-            }
-        };
-        self.emitted.push_back(Emission {
-            slot: Some(self.slot),
-            port,
-            tag,
-            batch,
-        });
-    }
-}
-
-impl Output for SlotOutput<'_> {
-    fn emit(&mut self, port: Port, batch: Batch) -> Result<(), StepError> {
-        if batch.len == 0 {
-            return Ok(());
-        }
-        if port != Port::Late {
-            NodeCounters::add(&self.counters.records_out, batch.len);
-        }
-        self.push(port, batch);
-        Ok(())
-    }
-
-    fn reject(&mut self, batch: &Batch, rejected: Vec<Rejected>) -> Result<(), StepError> {
-        NodeCounters::add(&self.counters.rejected, rejected.len());
-        if let Some(letters) = self.policy.settle(batch, &rejected)? {
-            self.push(Port::Errors, letters);
-        }
-        Ok(())
-    }
-
-    fn reject_result(
-        &mut self,
-        key: Option<&[u8]>,
-        window: Option<(i64, i64)>,
-        rejected: Rejected,
-    ) -> Result<(), StepError> {
-        NodeCounters::add(&self.counters.rejected, 1);
-        let mut result = Batch::of(1, crate::record::Value::new(crate::record::Form::Null));
-        result.keys = Some(arrow_array::BinaryArray::from_opt_vec(vec![key]));
-        result.windows = window.map(|(start, end)| crate::step::windows_of(vec![start], vec![end]));
-        if let Some(letters) = self.policy.settle_result(result, &rejected)? {
-            self.push(Port::Errors, letters);
-        }
-        Ok(())
-    }
-
-    fn count_late(&mut self, records: u64) {
-        NodeCounters::add(&self.counters.late, records as usize);
     }
 }
 
