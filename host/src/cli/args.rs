@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{CheckOptions, Mode};
+use crate::config::{CheckOptions, Mode, Operator, Problems};
 
 /// Stream processing with WebAssembly plugins.
 #[derive(Debug, Parser)]
@@ -49,16 +49,57 @@ pub struct JobArguments {
     /// Partitions of keyed steps, and readers; wins over the job file
     #[arg(long, value_name = "N", value_parser = parallelism)]
     pub parallelism: Option<usize>,
+    /// What the job may do.
+    #[command(flatten)]
+    pub operator: OperatorArguments,
 }
 
 impl JobArguments {
-    /// As `config` takes them.
-    pub fn options(&self, mode: Mode) -> CheckOptions {
-        CheckOptions {
+    /// As `config` takes them. Fails where the operator's file is wrong.
+    pub fn options(&self, mode: Mode) -> Result<CheckOptions, Box<Problems>> {
+        Ok(CheckOptions {
             overrides: self.overrides.clone(),
             parallelism: self.parallelism,
             mode,
+            operator: self.operator.operator()?,
+        })
+    }
+}
+
+/// What whoever runs the command allows the job: see docs/security.md.
+#[derive(Clone, Debug, Default, Args)]
+pub struct OperatorArguments {
+    /// A file with what jobs may do here; also $WASMILL_OPERATOR
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub operator: Option<PathBuf>,
+    /// Let the job read and write files beneath this folder only (may be repeated)
+    #[arg(long = "root", value_name = "DIR", hide_short_help = true)]
+    pub roots: Vec<PathBuf>,
+    /// Let the job's settings name this environment variable as ${env:NAME}; NAME* for all that begin so
+    #[arg(long = "secret-env", value_name = "NAME", hide_short_help = true)]
+    pub secret_env: Vec<String>,
+    /// Let the job's settings name files beneath this folder as ${file:PATH}
+    #[arg(long = "secret-dir", value_name = "DIR", hide_short_help = true)]
+    pub secret_dirs: Vec<PathBuf>,
+}
+
+impl OperatorArguments {
+    /// The file's word and, on top of it, the flags'. Roots by flag replace those of the file.
+    pub fn operator(&self) -> Result<Operator, Box<Problems>> {
+        let by_environment = || std::env::var_os("WASMILL_OPERATOR").map(PathBuf::from);
+        let mut operator = match self.operator.clone().or_else(by_environment) {
+            Some(path) => Operator::read(&path)?,
+            None => Operator::default(),
+        };
+        if !self.roots.is_empty() {
+            operator.roots = Some(self.roots.clone());
         }
+        operator.secrets.env.extend(self.secret_env.iter().cloned());
+        operator
+            .secrets
+            .dirs
+            .extend(self.secret_dirs.iter().cloned());
+        Ok(operator)
     }
 }
 

@@ -51,7 +51,7 @@ fn check(arguments: &JobArguments, mode: Mode) -> Result<Plan, Box<Problems>> {
         problems.error(None, format!("the plugin engine does not start: {message}"));
         Box::new(problems)
     })?;
-    check_file(&arguments.job, &arguments.options(mode), &host)
+    check_file(&arguments.job, &arguments.options(mode)?, &host)
 }
 
 fn show_problems(problems: &Problems) -> Exit {

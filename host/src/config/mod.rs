@@ -13,10 +13,12 @@ pub(crate) mod fake;
 mod host;
 #[cfg(test)]
 mod mutation_tests;
+mod operator;
 pub mod plan;
 mod problem;
 mod reader;
 mod schema;
+pub mod secret;
 mod spec;
 mod stages;
 #[cfg(test)]
@@ -26,8 +28,10 @@ mod values;
 pub use check::{CheckOptions, Mode, check_file, check_text};
 pub use delivery::{Delivery, delivery};
 pub use host::{FunctionInfo, LoadedPlugin, PluginHost, PluginRequest};
+pub use operator::Operator;
 pub use plan::Plan;
 pub use problem::{Position, Problem, Problems, Span, Texts};
+pub use secret::{Redactor, Secret, SecretError, SecretRules, SecretText};
 pub use spec::PluginSettings;
 pub use stages::{Stage, is_keyed, stages};
 pub use values::{duration_ms, show_duration, show_size, size_bytes};

@@ -25,6 +25,8 @@ pub struct CheckOptions {
     pub parallelism: Option<usize>,
     /// For whom.
     pub mode: Mode,
+    /// What whoever runs it allows.
+    pub operator: super::Operator,
 }
 
 /// What the plan is for.
@@ -63,7 +65,7 @@ pub fn check_file<H: PluginHost>(
     check_text(Texts { text, ..texts }, base, options, host)
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
+pub(super) fn read_text(path: &Path) -> Result<String, String> {
     use std::io::Read as _;
     let file = std::fs::File::open(path).map_err(|e| format!("cannot be read: {e}"))?;
     let mut bytes = Vec::new();
