@@ -155,6 +155,55 @@ pub const SCHEMA_BYTES_MAX: usize = 64 << 10;
 /// Bytes of the config that a job gives.
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
 
+/// Bounds on the shape of a file: far above what compilers of today make, so that they turn nobody's
+/// plugin away, and low enough that looking at a file stays cheap. What compiling may cost has limits
+/// of its own (`CompileLimits`). No job and no operator changes them.
+pub mod shape {
+    /// Bytes of WebAssembly text. Text is for people and tests.
+    pub const TEXT_BYTES_MAX: usize = 4 << 20;
+    /// Sections of all modules together: a module has some fifteen, and debug information as many.
+    pub const SECTIONS_MAX: usize = 5_000;
+    /// Core modules in a component: one a shared library where Python is inside.
+    pub const MODULES_MAX: usize = 64;
+    /// Components in a component: `wit-component` makes one an interface.
+    pub const COMPONENTS_MAX: usize = 256;
+    /// Levels of modules and components inside each other.
+    pub const NESTING_MAX: usize = 8;
+    /// Functions of all modules: JavaScript engines have some 20,000.
+    pub const CODE_FUNCTIONS_MAX: usize = 50_000;
+    /// Types of all modules and components.
+    pub const TYPES_MAX: usize = 20_000;
+    /// Parameters of one type; the canonical ABI needs 16, C++ once in a while some dozens.
+    pub const PARAMETERS_MAX: usize = 128;
+    /// Results of one type: blocks that give hundreds of values are how 7 KB of code want gigabytes.
+    pub const RESULTS_MAX: usize = 32;
+    /// Imports of one module or component.
+    pub const IMPORTS_MAX: usize = 1_000;
+    /// Exports in one section.
+    pub const EXPORTS_MAX: usize = 10_000;
+    /// Globals of one module: dynamic linking makes one a symbol.
+    pub const GLOBALS_MAX: usize = 10_000;
+    /// Data, and element, segments of one module.
+    pub const SEGMENTS_MAX: usize = 20_000;
+    /// Tables of one module.
+    pub const TABLES_MAX: usize = 4;
+    /// Bytes of one function: interpreters' loops have some hundred KiB.
+    pub const BODY_BYTES_MAX: usize = 1 << 20;
+    /// Locals of one function, parameters not counted; code that was not optimised has thousands.
+    pub const LOCALS_MAX: usize = 10_000;
+    /// Blocks of one function.
+    pub const BLOCKS_MAX: usize = 20_000;
+    /// Loops of one function: the memory that register allocation wants grows with their square
+    /// (4,000 loops: 400 MB; 16,000: 6 GB).
+    pub const LOOPS_MAX: usize = 2_000;
+    /// Blocks inside each other: a `switch` of n cases is n deep.
+    pub const BLOCK_DEPTH_MAX: usize = 5_000;
+    /// Values that the blocks of one function take and give.
+    pub const CARRIED_MAX: usize = 65_536;
+    /// Targets of one `br_table`.
+    pub const BR_TABLE_MAX: usize = 20_000;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -58,6 +58,19 @@ pub enum LoadError {
         /// Its size.
         bytes: usize,
     },
+    /// Outside of what this host compiles, before it tries.
+    #[error("no plugin of this shape is compiled here: {0}")]
+    Shape(String),
+    /// It begins with more than an instance may have.
+    #[error("it has {wanted} {what} to begin with; the limit is {max}")]
+    Declared {
+        /// What of.
+        what: &'static str,
+        /// How much it declares.
+        wanted: u64,
+        /// How much there may be.
+        max: u64,
+    },
     /// Built for another version of the contract.
     #[error(
         "built for version {found} of the plugin contract; this host supports {CONTRACT_VERSION}"
@@ -209,6 +222,7 @@ impl Engine {
                 let binary = shape::binary_of(bytes)?;
                 let shape = shape::shape(&binary)?;
                 check_names(&shape)?;
+                check_declared(&shape, &limits)?;
                 let binary = match shape.kind {
                     FileKind::Component => binary,
                     FileKind::Module => wrap(&binary, &shape)?.into(),
@@ -428,6 +442,27 @@ pub(super) fn check_names(shape: &Shape) -> Result<(), LoadError> {
         .any(|name| shape::interface_of(name).is_some_and(|(i, _)| i == "lifecycle"))
     {
         return Err(no_lifecycle(&shape.exports));
+    }
+    Ok(())
+}
+
+/// What it has to begin with, against what an instance may have.
+fn check_declared(shape: &Shape, limits: &Limits) -> Result<(), LoadError> {
+    for (what, wanted, max) in [
+        (
+            "bytes of memory",
+            shape.memory_bytes,
+            limits.memory_bytes_max,
+        ),
+        (
+            "table elements",
+            shape.table_elements,
+            limits.table_elements_max,
+        ),
+    ] {
+        if wanted > max {
+            return Err(LoadError::Declared { what, wanted, max });
+        }
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 mod abi;
 mod aggregate;
+mod bounds;
 mod cache;
 mod engine;
 mod failure;

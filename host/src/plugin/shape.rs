@@ -3,7 +3,9 @@
 
 use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 
+use super::bounds::Bounds;
 use super::limits::PLUGIN_BYTES_MAX;
+use super::limits::shape::TEXT_BYTES_MAX;
 use super::load::LoadError;
 
 /// Version of the contract that this host speaks; a plugin built for another patch of 0.1 works too.
@@ -40,6 +42,10 @@ pub(super) struct Shape {
     pub exports: Vec<String>,
     /// A core module that brings its own interface types (made by wit-bindgen).
     pub typed: bool,
+    /// Bytes of memory that it has to begin with.
+    pub memory_bytes: u64,
+    /// Elements of tables that it has to begin with.
+    pub table_elements: u64,
 }
 
 /// Text that starts like WAT becomes binary; anything else is passed on.
@@ -49,6 +55,12 @@ pub(super) fn binary_of(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, Load
     }
     if !starts_like_wat(bytes) {
         return Ok(bytes.into());
+    }
+    if bytes.len() > TEXT_BYTES_MAX {
+        return Err(LoadError::Shape(format!(
+            "it is {} bytes of WebAssembly text, more than {TEXT_BYTES_MAX}: make it binary (wasm-tools parse)",
+            bytes.len()
+        )));
     }
     match wat::parse_bytes(bytes) {
         Ok(binary) => Ok(binary.into_owned().into()),
@@ -112,10 +124,15 @@ pub(super) fn shape(binary: &[u8]) -> Result<Shape, LoadError> {
         imports: Vec::new(),
         exports: Vec::new(),
         typed: false,
+        memory_bytes: 0,
+        table_elements: 0,
     };
     let mut depth = 0usize;
+    let mut bounds = Bounds::default();
     for payload in Parser::new(0).parse_all(binary) {
-        match payload.map_err(malformed)? {
+        let payload = payload.map_err(malformed)?;
+        bounds.look(&payload)?;
+        match payload {
             Payload::Version {
                 encoding: Encoding::Component,
                 ..
@@ -160,10 +177,12 @@ pub(super) fn shape(binary: &[u8]) -> Result<Shape, LoadError> {
     Validator::new_with_features(features())
         .validate_all(binary)
         .map_err(malformed)?;
+    shape.memory_bytes = bounds.memory_bytes;
+    shape.table_elements = bounds.table_elements;
     Ok(shape)
 }
 
-fn malformed(e: wasmparser::BinaryReaderError) -> LoadError {
+pub(super) fn malformed(e: wasmparser::BinaryReaderError) -> LoadError {
     let message = e.message();
     if message.starts_with("unexpected end") {
         return LoadError::Truncated { at: e.offset() };

@@ -182,7 +182,19 @@ fn too_much_memory_to_begin_with_is_refused_at_load() {
     );
     assert_eq!(
         refused(hungry.as_bytes()),
-        "the instance cannot be made: the guest wanted 131072000 bytes of memory, the limit is 67108864"
+        "it has 131072000 bytes of memory to begin with; the limit is 67108864"
+    );
+}
+
+#[test]
+fn too_big_a_table_to_begin_with_is_refused_at_load() {
+    let hungry = PLAIN.replace(
+        "(memory (export \"memory\") 2)",
+        "(memory (export \"memory\") 2) (table 10000000 funcref)",
+    );
+    assert_eq!(
+        refused(hungry.as_bytes()),
+        "it has 10000000 table elements to begin with; the limit is 20000"
     );
 }
 
