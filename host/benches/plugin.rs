@@ -11,7 +11,7 @@ use std::time::Duration;
 use arrow_array::{BinaryArray, Int64Array};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wasmill::plugin::{
-    CacheDir, Engine, EngineOptions, InstanceTag, Limits, LoadOptions, Plugin, Transform,
+    CacheDir, Compiler, Engine, EngineOptions, InstanceTag, Limits, LoadOptions, Plugin, Transform,
 };
 use wasmill::record::{Batch, Column, Extracted, FieldSpec, Form, Kind, Value};
 
@@ -24,7 +24,7 @@ const LETTERS: &str = include_str!("../../tests/fixtures/plugins/letters.wat");
 fn engine() -> Engine {
     Engine::new(EngineOptions {
         cache: CacheDir::Off,
-        ..Default::default()
+        ..EngineOptions::new(Compiler::InProcess)
     })
     .unwrap()
 }
@@ -199,7 +199,7 @@ fn start(c: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let options = EngineOptions {
         cache: CacheDir::At(dir.path().into()),
-        ..Default::default()
+        ..EngineOptions::new(Compiler::InProcess)
     };
     let cached = Engine::new(options).unwrap();
     let mut record = Batch::of(

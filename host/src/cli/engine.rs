@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{FunctionInfo, LoadedPlugin, PluginHost, PluginRequest, PluginSettings};
-use crate::plugin::{Descriptor, Engine, EngineOptions, Limits, LoadOptions, Plugin};
+use crate::plugin::{Compiler, Descriptor, Engine, EngineOptions, Limits, LoadOptions, Plugin};
 
 /// Largest plugin file. Compilation has limits of its own; this one is for reading.
 pub const PLUGIN_BYTES_MAX: u64 = 64 << 20;
@@ -23,8 +23,14 @@ pub struct EngineHost {
 impl EngineHost {
     /// Starts the engine.
     pub fn new() -> Result<EngineHost, String> {
-        let engine = Engine::new(EngineOptions::default()).map_err(|e| e.to_string())?;
+        let engine =
+            Engine::new(EngineOptions::new(Compiler::this_program())).map_err(|e| e.to_string())?;
         Ok(EngineHost { engine })
+    }
+
+    /// By an engine that is there already.
+    pub fn with(engine: Engine) -> EngineHost {
+        EngineHost { engine }
     }
 
     /// The engine.

@@ -6,7 +6,8 @@
 
 mod args;
 mod check;
-mod engine;
+#[doc(hidden)]
+pub mod engine;
 mod inspect;
 mod plan_json;
 mod plan_text;
@@ -47,6 +48,11 @@ impl From<Exit> for ExitCode {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    // A compile child is no command for people: it must not even parse arguments like one.
+    let mut typed = std::env::args().skip(1);
+    if typed.next().as_deref() == Some(crate::plugin::COMPILE_COMMAND) {
+        return crate::plugin::worker_main(&typed.collect::<Vec<_>>());
+    }
     // `parse` prints help and mistakes, and exits with 0 or 2.
     let arguments = Arguments::parse();
     let exit = match arguments.command {

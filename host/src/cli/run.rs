@@ -90,6 +90,7 @@ fn run_job(plan: Plan, options: RunOptions, shown: &Shown) -> Result<Summary, Jo
         summary: None,
     };
     let name = plan.name.clone();
+    let sandbox = sandbox_notes(&plan);
     let environment = Environment {
         restore: options.restore,
         paranoid: options.paranoid,
@@ -118,7 +119,8 @@ fn run_job(plan: Plan, options: RunOptions, shown: &Shown) -> Result<Summary, Jo
             None => shown.update(&meter.progress(&job)),
         }
     };
-    let summary = reporting::summary(&job, &ending);
+    let mut summary = reporting::summary(&job, &ending);
+    summary.notes.extend(sandbox);
     match ending {
         JobEnding::Finished | JobEnding::Stopped => Ok(summary),
         JobEnding::Failed(message) => Err(JobFailed {
@@ -126,6 +128,21 @@ fn run_job(plan: Plan, options: RunOptions, shown: &Shown) -> Result<Summary, Jo
             summary: Some(Box::new(summary)),
         }),
     }
+}
+
+/// What did not hold the compilers of plugins that were compiled just now.
+fn sandbox_notes(plan: &Plan) -> Vec<String> {
+    plan.plugins
+        .iter()
+        .filter(|p| !p.plugin.compiled_without().is_empty())
+        .map(|p| {
+            format!(
+                "plugin {} was compiled in a process without {} (this kernel has none)",
+                p.name,
+                p.plugin.compiled_without().join(" and ")
+            )
+        })
+        .collect()
 }
 
 /// The first SIGINT or SIGTERM stops the job, a second one the process.

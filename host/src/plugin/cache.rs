@@ -176,7 +176,7 @@ fn header(plugin: &[u8; 32], engine: &wasmtime::Engine) -> Vec<u8> {
 }
 
 /// wasmtime's version, all settings, and the machine's features.
-fn engine_hash(engine: &wasmtime::Engine) -> u64 {
+pub(super) fn engine_hash(engine: &wasmtime::Engine) -> u64 {
     let mut hasher = xxhash_rust::xxh3::Xxh3::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
     hasher.finish()

@@ -14,7 +14,9 @@ use wasmtime::component::Linker;
 
 use super::abi::imports;
 use super::cache::CodeCache;
+use super::compile::{Compiler, Queue};
 use super::host::HostState;
+use super::limits::CompileLimits;
 
 /// Time between ticks: how precisely calls are stopped, and the least slice that is given back.
 pub const TICK: Duration = Duration::from_millis(1);
@@ -40,13 +42,21 @@ pub struct EngineOptions {
     pub cache: CacheDir,
     /// Compile on several threads.
     pub parallel_compilation: bool,
+    /// Where compilers run.
+    pub compiler: Compiler,
+    /// What one plugin may cost them.
+    pub compile_limits: CompileLimits,
 }
 
-impl Default for EngineOptions {
-    fn default() -> EngineOptions {
+impl EngineOptions {
+    /// The defaults, with compilers where the caller wants them: there is no default for that, since
+    /// one of the answers is unsafe and the other needs a program.
+    pub fn new(compiler: Compiler) -> EngineOptions {
         EngineOptions {
             cache: CacheDir::Default,
             parallel_compilation: true,
+            compiler,
+            compile_limits: CompileLimits::default(),
         }
     }
 }
@@ -67,6 +77,7 @@ struct Inner {
     plain: OnceLock<Flavour>,
     options: EngineOptions,
     cache: Option<CodeCache>,
+    queue: Queue,
     // Last: the ticker stops when nothing can run any more.
     _ticker: Ticker,
 }
@@ -97,6 +108,7 @@ impl Engine {
                 plain: OnceLock::new(),
                 options,
                 cache,
+                queue: Queue::of_cores(),
                 _ticker: ticker,
             }),
         })
@@ -113,6 +125,14 @@ impl Engine {
         Ok(self.inner.plain.get_or_init(|| made))
     }
 
+    pub(super) fn options(&self) -> &EngineOptions {
+        &self.inner.options
+    }
+
+    pub(super) fn queue(&self) -> &Queue {
+        &self.inner.queue
+    }
+
     pub(super) fn cache(&self) -> Option<&CodeCache> {
         self.inner.cache.as_ref()
     }
@@ -120,8 +140,8 @@ impl Engine {
 
 impl Flavour {
     fn new(options: &EngineOptions, interruptible: bool) -> Result<Flavour, EngineError> {
-        let engine =
-            wasmtime::Engine::new(&config(options, interruptible)).map_err(engine_error)?;
+        let engine = wasmtime::Engine::new(&config(options.parallel_compilation, interruptible))
+            .map_err(engine_error)?;
         let mut linker = Linker::new(&engine);
         imports::link(&mut linker).map_err(engine_error)?;
         Ok(Flavour { engine, linker })
@@ -140,28 +160,53 @@ fn engine_error(e: wasmtime::Error) -> EngineError {
     EngineError(format!("{e:#}"))
 }
 
-/// What is on and off, and why: fewer proposals is less surface; equal input must give equal output on
-/// every machine (NaN, relaxed SIMD); nothing may run unbounded (ticks).
-fn config(options: &EngineOptions, interruptible: bool) -> wasmtime::Config {
+/// An engine that only compiles, in the compile child: the same settings, so that its code fits.
+pub(super) fn engine_for_compiling(
+    interruptible: bool,
+    parallel: bool,
+) -> wasmtime::Result<wasmtime::Engine> {
+    wasmtime::Engine::new(&config(parallel, interruptible))
+}
+
+/// What is on and off: fewer proposals is less surface; equal input must give equal output on every
+/// machine; nothing may run unbounded. `shape::features` refuses by name what is off here. Threads,
+/// garbage collection, exceptions, stack switching and the component model's async are not compiled in
+/// (`default-features = false` in Cargo.toml), and real WASI is not linked at all: most of the
+/// engine's published holes lie there.
+fn config(parallel: bool, interruptible: bool) -> wasmtime::Config {
     let mut config = wasmtime::Config::new();
     config
+        // Winch, the other compiler, knows no interruption and had holes of its own.
         .strategy(wasmtime::Strategy::Cranelift)
         .wasm_component_model(true)
+        // No async calls: no second stack, no host code run from a guest's.
         .concurrency_support(false)
+        // The ticks that bound a call's time.
         .epoch_interruption(interruptible)
+        // The engine's default. Past it recursion traps; host calls have the rest of the thread's stack.
         .max_wasm_stack(WASM_STACK_BYTES)
+        // 32 bits bound addresses by themselves, so guard pages can replace most checks.
         .wasm_memory64(false)
+        // One memory a module: one number to bound, and none in the contract needs two.
         .wasm_multi_memory(false)
+        // No tool-chain in use makes them; each is one more way through the compiler.
         .wasm_custom_page_sizes(false)
         .wasm_wide_arithmetic(false)
+        // Results may differ between processors, and a replay must not.
         .wasm_relaxed_simd(false)
+        // The bits of a NaN are part of a result, too.
         .cranelift_nan_canonicalization(true)
         .cranelift_opt_level(wasmtime::OptLevel::Speed)
+        // Nothing unwinds through guest code, and registering its tables takes time quadratic in the
+        // number of modules.
         .native_unwind_info(false)
+        // No backtraces, so nothing reads a hostile file's debug information.
         .generate_address_map(false)
         .wasm_backtrace_max_frames(None)
+        // A new instance costs the pages that it touches, not those that it has.
         .memory_init_cow(true)
-        .parallel_compilation(options.parallel_compilation);
+        // Does not change the code, only who makes it; bounded by the child's CPU time all the same.
+        .parallel_compilation(parallel);
     config
 }
 

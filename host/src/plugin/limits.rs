@@ -136,6 +136,53 @@ impl Limits {
     }
 }
 
+/// What compiling one plugin may cost. The operator's word only: no job changes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// Address space of the compiling process. Default 2 GiB (a Python inside takes more than one), at most 8 GiB.
+    pub memory_bytes: u64,
+    /// CPU time, whole seconds. Default 60 s, at most 600 s.
+    pub cpu: Duration,
+    /// Wall time. Default 120 s, at most 1,200 s.
+    pub wall: Duration,
+    /// Bytes of machine code. Default 256 MiB, at most 1 GiB.
+    pub code_bytes_max: u64,
+}
+
+impl Default for CompileLimits {
+    fn default() -> CompileLimits {
+        CompileLimits {
+            memory_bytes: 2 << 30,
+            cpu: Duration::from_secs(60),
+            wall: Duration::from_secs(120),
+            code_bytes_max: 256 * MIB,
+        }
+    }
+}
+
+impl CompileLimits {
+    /// The hard maximum of everything.
+    pub fn max() -> CompileLimits {
+        CompileLimits {
+            memory_bytes: 8 << 30,
+            cpu: Duration::from_secs(600),
+            wall: Duration::from_secs(1_200),
+            code_bytes_max: 1 << 30,
+        }
+    }
+
+    /// No value above its hard maximum.
+    pub fn clamped(&self) -> CompileLimits {
+        let max = CompileLimits::max();
+        CompileLimits {
+            memory_bytes: self.memory_bytes.min(max.memory_bytes),
+            cpu: self.cpu.min(max.cpu),
+            wall: self.wall.min(max.wall),
+            code_bytes_max: self.code_bytes_max.min(max.code_bytes_max),
+        }
+    }
+}
+
 /// Bytes of a plugin file. Compilers for big runtimes (Python, JavaScript) make 12-20 MB.
 pub const PLUGIN_BYTES_MAX: usize = 64 << 20;
 /// Functions of a plugin: a library, not a catalogue.

@@ -9,12 +9,12 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 use super::abi::imports::{HOST, TYPES};
 use super::abi::types::Level;
 use super::cache::hex;
+use super::compile::{self, Request};
 use super::engine::{Engine, EngineError};
 use super::host::HostState;
 use super::instance::{self, InstanceOptions, Live};
 use super::limits::{CONFIG_BYTES_MAX, Limits};
 use super::shape::{self, CONTRACT_VERSION, FileKind, Shape};
-use super::wrap::wrap;
 use super::{Descriptor, FunctionInfo, FunctionKind};
 
 /// How a plugin is loaded.
@@ -107,12 +107,55 @@ pub enum LoadError {
     /// The compiler refused it.
     #[error("cannot be compiled: {0}")]
     Compile(String),
+    /// The compiler met one of its limits.
+    #[error("COMPILE_LIMIT: compiling it takes more than {allowed} of {} ({} of the operator's [compile])", .limit.name(), .limit.setting())]
+    CompileLimit {
+        /// Which.
+        limit: CompileLimit,
+        /// How much there may be.
+        allowed: String,
+    },
     /// It does not start, or does not say what it has.
     #[error("{0}")]
     Start(String),
     /// The engine itself.
     #[error(transparent)]
     Engine(#[from] EngineError),
+}
+
+/// What a compiler may not have more of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompileLimit {
+    /// Address space.
+    Memory,
+    /// CPU time.
+    Cpu,
+    /// Time.
+    Wall,
+    /// Machine code made.
+    Code,
+}
+
+impl CompileLimit {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            CompileLimit::Memory => "memory",
+            CompileLimit::Cpu => "CPU time",
+            CompileLimit::Wall => "time",
+            CompileLimit::Code => "machine code",
+        }
+    }
+
+    /// The operator's key for it.
+    pub fn setting(self) -> &'static str {
+        match self {
+            CompileLimit::Memory => "memory",
+            CompileLimit::Cpu => "cpu",
+            CompileLimit::Wall => "wall",
+            CompileLimit::Code => "code",
+        }
+    }
 }
 
 /// Why a function cannot be had under a config.
@@ -185,6 +228,7 @@ pub(super) struct Inner {
     pub log_level: Level,
     pub functions: Vec<FunctionInfo>,
     pub from_cache: bool,
+    pub not_enforced: Vec<&'static str>,
     /// The ticker runs as long as the engine does.
     _engine: Engine,
 }
@@ -208,29 +252,37 @@ impl Engine {
             .cache()
             .and_then(|cache| cache.get(&digest, &flavour.engine));
         let from_cache = cached.is_some();
+        let mut not_enforced = Vec::new();
+        // SAFETY: the code was written by this very function, for this plugin and these settings, by this version
+        // of the host and this user: the cache has checked a MAC over all of that.
+        let cached = cached.and_then(|code| unsafe { deserialize(flavour, &code) }.ok());
         let component = match cached {
-            Some(code) => {
-                // SAFETY: the code was written by this very function, for this plugin and these settings, by this
-                // version of the host and this user: the cache has checked a MAC over all of that.
-                unsafe { Component::deserialize(&flavour.engine, code) }.ok()
-            }
-            None => None,
-        };
-        let component = match component {
             Some(component) => component,
             None => {
                 let binary = shape::binary_of(bytes)?;
                 let shape = shape::shape(&binary)?;
                 check_names(&shape)?;
                 check_declared(&shape, &limits)?;
-                let binary = match shape.kind {
-                    FileKind::Component => binary,
-                    FileKind::Module => wrap(&binary, &shape)?.into(),
+                let request = Request {
+                    binary: &binary,
+                    shape: &shape,
+                    interruptible: limits.interruptible,
+                    parallel: self.options().parallel_compilation,
                 };
-                let component = Component::from_binary(&flavour.engine, &binary)
+                let compiled = compile::compile(
+                    &self.options().compiler,
+                    &self.options().compile_limits.clamped(),
+                    self.queue(),
+                    flavour,
+                    &request,
+                )?;
+                not_enforced = compiled.not_enforced;
+                // SAFETY: the code came from this process's own compiler, or through the pipe of a child that this
+                // process has started from its own program, with the same settings.
+                let component = unsafe { deserialize(flavour, &compiled.code) }
                     .map_err(|e| LoadError::Compile(format!("{e:#}")))?;
-                if let (Some(cache), Ok(code)) = (self.cache(), component.serialize()) {
-                    cache.put(&digest, &flavour.engine, &code);
+                if let Some(cache) = self.cache() {
+                    cache.put(&digest, &flavour.engine, &compiled.code);
                 }
                 component
             }
@@ -266,6 +318,7 @@ impl Engine {
             log_level: Level::Info,
             functions: Vec::new(),
             from_cache,
+            not_enforced,
             _engine: self.clone(),
         };
         // The list of functions belongs to the plugin; it is asked for through a plugin that has none yet.
@@ -285,6 +338,19 @@ impl Engine {
             options: InstanceOptions::default(),
         })
     }
+}
+
+/// Machine code becomes a component.
+///
+/// # Safety
+/// The code must have been made by wasmtime with this flavour's settings, and not been changed since:
+/// anything else is run as it is.
+unsafe fn deserialize(
+    flavour: &super::engine::Flavour,
+    code: &[u8],
+) -> wasmtime::Result<Component> {
+    // SAFETY: the caller's promise.
+    unsafe { Component::deserialize(&flavour.engine, code) }
 }
 
 impl Plugin {
@@ -315,6 +381,12 @@ impl Plugin {
     /// Whether its code came from the cache.
     pub fn from_cache(&self) -> bool {
         self.inner.from_cache
+    }
+
+    /// What the compiler's sandbox lacked when it was compiled just now: `landlock`, `seccomp` … Nothing
+    /// where the code came from the cache.
+    pub fn compiled_without(&self) -> &[&'static str] {
+        &self.inner.not_enforced
     }
 
     /// A function by name.

@@ -8,6 +8,7 @@ mod abi;
 mod aggregate;
 mod bounds;
 mod cache;
+mod compile;
 mod engine;
 mod failure;
 mod fields;
@@ -26,6 +27,7 @@ mod shape;
 mod transform;
 mod wrap;
 
+pub use compile::{COMMAND as COMPILE_COMMAND, Compiler, Support, support, worker_main};
 pub use engine::{CacheDir, Engine, EngineError, EngineOptions};
 pub use function::{
     Added, Aggregate, ColumnSet, Descriptor, Fault, FieldRead, Finished, FiredTimer, FunctionInfo,
@@ -35,8 +37,8 @@ pub use function::{
 pub use host::{InstanceTag, LogLine, LogSink, YieldHook};
 pub use inspect::{FunctionInspection, ImportInspection, ImportStatus, Inspection};
 pub use instance::InstanceOptions;
-pub use limits::Limits;
-pub use load::{LoadError, LoadOptions, OpenError, Plugin};
+pub use limits::{CompileLimits, Limits};
+pub use load::{CompileLimit, LoadError, LoadOptions, OpenError, Plugin};
 pub use metrics::{Metric, MetricKind};
 pub use shape::{CONTRACT_VERSION, FileKind};
 

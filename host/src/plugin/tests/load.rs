@@ -241,7 +241,7 @@ fn code_is_taken_from_the_cache_and_damage_means_compiling() {
     let dir = tempfile::tempdir().unwrap();
     let options = EngineOptions {
         cache: CacheDir::At(dir.path().into()),
-        ..Default::default()
+        ..EngineOptions::new(Compiler::InProcess)
     };
     let load = || {
         Engine::new(options.clone())
@@ -278,7 +278,7 @@ fn code_is_taken_from_the_cache_and_damage_means_compiling() {
 fn a_plugin_outlives_its_engine_handle_and_the_ticker_ends_with_the_last() {
     let engine = Engine::new(EngineOptions {
         cache: CacheDir::Off,
-        ..Default::default()
+        ..EngineOptions::new(Compiler::InProcess)
     })
     .unwrap();
     let plugin = engine

@@ -28,7 +28,7 @@ pub fn engine() -> Engine {
         .get_or_init(|| {
             Engine::new(EngineOptions {
                 cache: CacheDir::Off,
-                ..Default::default()
+                ..EngineOptions::new(Compiler::InProcess)
             })
             .unwrap()
         })
