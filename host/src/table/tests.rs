@@ -424,6 +424,22 @@ fn stored_state_is_refused_when_it_is_broken() {
     );
 }
 
+#[test]
+fn version_deleted_in_its_place_goes_like_any_other() {
+    let mut lookup = step(spec(true, Some(2)));
+    flush(&mut lookup, &[], &[rec("k", "A", 5)], (10, 10));
+    // Nothing holds from 5 on. That is far enough in the past to be forgotten at once …
+    flush(&mut lookup, &[], &[deleted("k", 5)], (10, 10));
+    assert!(lookup.table.table().is_empty());
+    // … and with it that an older value ended there.
+    let out = flush(&mut lookup, &[], &[rec("k", "B", 3)], (11, 11));
+    assert!(out.is_empty());
+    assert_eq!(
+        flush(&mut lookup, &[rec("k", 1, 12)], &[], (12, 12)),
+        ["1|B@12"]
+    );
+}
+
 /// A naive lookup: all versions in a list.
 struct Model {
     left: bool,
@@ -490,7 +506,8 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    // More with PROPTEST_CASES.
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(1000), failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn gives_what_a_list_of_all_versions_gives(
         left in any::<bool>(),

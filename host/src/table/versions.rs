@@ -104,16 +104,17 @@ impl Table {
     pub(super) fn put(&mut self, key: Option<&[u8]>, ts: i64, id: Option<RowId>) {
         let number = self.keys.find_or_insert(key, Versions::new);
         let versions = self.keys.get_mut(number);
-        let old = match versions.binary_search_by_key(&ts, |v| v.0) {
-            Ok(at) => std::mem::replace(&mut versions[at].1, id),
+        let (old, new) = match versions.binary_search_by_key(&ts, |v| v.0) {
+            Ok(at) => (std::mem::replace(&mut versions[at].1, id), false),
             Err(at) => {
                 versions.insert(at, (ts, id));
-                if self.versioned {
-                    self.superseding.push(ts, number);
-                }
-                None
+                (None, true)
             }
         };
+        // A version that is deleted in its place goes like one that came as deleted.
+        if self.versioned && (new || id.is_none()) {
+            self.superseding.push(ts, number);
+        }
         if !self.versioned && id.is_none() {
             self.keys.remove(number);
         }
