@@ -89,6 +89,29 @@ pub struct StateEntry {
     pub value: Option<Vec<u8>>,
 }
 
+/// What a task of a step in complete mode knows before a boundary. All tasks put out everything where one of them
+/// has a change and one of them (maybe another) has a reason to fire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WholeFiring {
+    /// Something came since all was last put out.
+    pub changed: bool,
+    /// A trigger is due, or a window closes.
+    pub due: bool,
+}
+
+/// A step in complete mode: what it keeps is put out as a whole, and that goes beyond one task. Whoever drives all
+/// tasks of a step in a fixed order calls these; tasks that run on their own each put out what is theirs.
+pub trait Whole {
+    /// What this boundary would do to the task's own part.
+    fn firing(&self, at: &Boundary<'_>) -> WholeFiring;
+    /// At the coming boundary all is put out, whatever this task knows itself.
+    fn fire_at_boundary(&mut self);
+    /// Whether a record of the batch before made the step put out everything.
+    fn fired_inside(&self) -> bool;
+    /// Puts everything out now: a record of another task asks for it.
+    fn fire_now(&mut self, out: &mut dyn Output) -> Result<(), StepError>;
+}
+
 /// A step of one task.
 pub trait Step: Send {
     /// Records on an input (index into the plan's inputs; a lookup's table comes last), in order.
@@ -105,12 +128,10 @@ pub trait Step: Send {
         at: Boundary<'_>,
         out: &mut dyn Output,
     ) -> Result<Progress, StepError>;
-    /// Whether something came since the step last put everything out (complete mode).
-    fn has_changed(&self) -> bool {
-        false
+    /// The step as one whose tasks put out all they keep together (complete mode), if it is one.
+    fn as_whole(&mut self) -> Option<&mut dyn Whole> {
+        None
     }
-    /// In another task of this step something did: at the coming boundary this one puts out too.
-    fn changed_elsewhere(&mut self) {}
     /// The watermark that holds for the output, given the one that the step has.
     fn output_watermark(&self, watermark: Watermark) -> Watermark {
         watermark

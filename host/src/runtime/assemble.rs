@@ -12,6 +12,7 @@ use crate::plugin::{
     Aggregate, InstanceOptions, InstanceTag, Join, OpenError, Plugin, Process, Transform,
 };
 use crate::process::{ProcessSpec, ProcessStep};
+use crate::record::NodeIndex;
 use crate::runtime::counters::JobCounters;
 use crate::runtime::graph::{Graph, GraphOptions, GraphSink, Root, Route, Slot};
 use crate::runtime::message::TimeId;
@@ -146,6 +147,7 @@ impl Assembly {
             index,
             batch_records: self.plan.batch.records,
             ordered: self.settings.ordered,
+            lockstep: self.settings.ordered && self.settings.parallelism > 1,
         };
         let source = at.source.map(|s| {
             let plan = &self.plan.sources[usize::from(s)];
@@ -167,13 +169,24 @@ impl Assembly {
             .iter()
             .map(|&s| (s, self.settings.parallelism))
             .collect();
-        let exchanges = at.routes().filter_map(|r| match r {
-            Route::Exchange {
-                stage, slot, input, ..
-            } => Some((*stage, *slot, *input)),
-            _ => None,
-        });
-        let needs = exchanges.map(|(stage, slot, input)| {
+        let exchanges: Vec<(usize, usize, usize)> = at
+            .routes()
+            .filter_map(|r| match r {
+                Route::Exchange {
+                    stage, slot, input, ..
+                } => Some((*stage, *slot, *input)),
+                _ => None,
+            })
+            .collect();
+        let by_row = exchanges
+            .iter()
+            .map(|&(stage, slot, _)| (stage, slot))
+            .filter(|&(stage, slot)| {
+                let step = self.graph.stages[stage].slots[slot].step;
+                settings.lockstep && self.fires_all_inside(step)
+            });
+        let by_row = by_row.collect();
+        let needs = exchanges.into_iter().map(|(stage, slot, input)| {
             let target = &self.graph.stages[stage].slots[slot];
             (
                 (stage, slot, input),
@@ -192,6 +205,7 @@ impl Assembly {
             slots,
             writers,
             &downstream,
+            by_row,
             needs.collect(),
             silent,
             Arc::clone(&self.counters),
@@ -209,7 +223,15 @@ impl Assembly {
             policy,
             event_time: step.event_time,
             keyed,
+            fires_all_inside: self.fires_all_inside(slot.step),
         })
+    }
+
+    fn fires_all_inside(&self, step: NodeIndex) -> bool {
+        match &self.plan.steps[usize::from(step)].kind {
+            StepKind::Window { window, .. } => window.fires_all_inside(),
+            _ => false,
+        }
     }
 
     /// A stateful step's view of time: it waits from the start for the steps before it; source partitions

@@ -38,6 +38,8 @@ pub struct Tag {
     pub lane: u32,
     /// Order within a path.
     pub sequence: u64,
+    /// Number of its first row in the batch that it was cut from, where rows are dealt one by one.
+    pub row: u32,
     /// The source partition that the records were read from, while that is known.
     pub partition: Option<(NodeIndex, u32)>,
 }

@@ -204,6 +204,7 @@ impl Reader {
                 (at.silent_since, at.idle) = (None, false);
                 self.sequence += 1;
                 let tag = Tag {
+                    row: 0,
                     lane: 0,
                     sequence: self.sequence,
                     partition: Some((self.index, partition)),

@@ -17,7 +17,7 @@ use crate::runtime::snapshot::JobSnapshot;
 use crate::runtime::task::{Task, TaskError};
 use crate::script::collect::Collector;
 use crate::script::line::{Control, ScriptRecord};
-use crate::step::Progress;
+use crate::step::{Progress, WholeFiring};
 use crate::time::Watermark;
 
 /// A job in the driver's hands.
@@ -245,6 +245,7 @@ impl Driver {
         let tag = Tag {
             lane: 0,
             sequence,
+            row: 0,
             partition: Some(id),
         };
         if let Some(now) = self.script.now {
@@ -342,7 +343,9 @@ impl Driver {
                 // Every task up to the point at which its next step puts out …
                 let mut done = Vec::new();
                 for &index in &open {
-                    while self.tasks[stage][index].about_to_fire().is_none() {
+                    while self.tasks[stage][index].about_to_fire().is_none()
+                        && self.tasks[stage][index].waits_for_the_others().is_none()
+                    {
                         if self.go_on(stage, index, now, end)? {
                             done.push(index);
                             break;
@@ -350,7 +353,12 @@ impl Driver {
                     }
                 }
                 open.retain(|index| !done.contains(index));
-                self.share_changes(stage, &open);
+                let waits = |&index: &usize| self.tasks[stage][index].waits_for_the_others();
+                if let Some(slot) = open.iter().find_map(waits) {
+                    self.row_by_row(stage, slot)?;
+                    continue;
+                }
+                self.agree(stage, &open, now, end);
                 // … then that step, in each of them.
                 for &index in &open {
                     let slot = self.tasks[stage][index].about_to_fire();
@@ -380,24 +388,50 @@ impl Driver {
         Ok(progress == Progress::Done)
     }
 
-    /// What one task of a step knows of changes, all of them know.
-    fn share_changes(&mut self, stage: usize, tasks: &[usize]) {
-        let Some(slot) = tasks
-            .first()
-            .and_then(|&t| self.tasks[stage][t].about_to_fire())
-        else {
+    /// The tasks of a step in complete mode put everything out together.
+    fn agree(&mut self, stage: usize, tasks: &[usize], now: i64, end: bool) {
+        let first = tasks.first().map(|&task| &self.tasks[stage][task]);
+        let Some(slot) = first.and_then(Task::about_to_fire) else {
             return;
         };
-        if tasks
-            .iter()
-            .any(|&t| self.tasks[stage][t].slots()[slot].step.has_changed())
-        {
+        let mut all = WholeFiring::default();
+        for &task in tasks {
+            let own = self.tasks[stage][task].whole_firing(slot, now, end);
+            let own = own.unwrap_or_default();
+            all.changed |= own.changed;
+            all.due |= own.due;
+        }
+        if all.changed && all.due {
             for &task in tasks {
-                self.tasks[stage][task].slots_mut()[slot]
-                    .step
-                    .changed_elsewhere();
+                if let Some(step) = self.tasks[stage][task].slots_mut()[slot].step.as_whole() {
+                    step.fire_at_boundary();
+                }
             }
         }
+    }
+
+    /// Where a record makes a step put out everything inside a batch, the tasks take their records one by one, in
+    /// the order that they would have in one task, and each sees what the others have kept so far.
+    fn row_by_row(&mut self, stage: usize, slot: usize) -> Result<(), TaskError> {
+        let mut rows = Vec::new();
+        for (index, task) in self.tasks[stage].iter_mut().enumerate() {
+            for (input, tag, batch) in task.take_pending(slot) {
+                for row in 0..batch.len as u32 {
+                    let place = (input, tag.lane, tag.sequence, tag.row + row);
+                    rows.push((place, index, batch.take(&[row])));
+                }
+            }
+        }
+        rows.sort_by_key(|(place, ..)| *place);
+        for (place, index, batch) in rows {
+            let fired = self.tasks[stage][index].take_row(slot, place.0, batch)?;
+            self.deliver(stage, index)?;
+            for other in (0..self.parallelism).filter(|other| fired && *other != index) {
+                self.tasks[stage][other].fire_now(slot)?;
+                self.deliver(stage, other)?;
+            }
+        }
+        Ok(())
     }
 
     fn deliver(&mut self, from_stage: usize, from: usize) -> Result<(), TaskError> {

@@ -97,8 +97,10 @@ pub(super) struct Core {
     pub time: StepTime,
     pub results: Results,
     pub hasher: KeyHasher,
-    /// In another task of the step something changed (complete mode: all tasks put everything out).
-    pub changed_elsewhere: bool,
+    /// Everything is put out at the coming boundary (complete mode: the tasks of the step agreed on it).
+    pub fires_whole: bool,
+    /// Everything was put out inside the batch (complete mode: the other tasks of the step may follow).
+    pub fired_inside: bool,
     init: Option<Arc<[u8]>>,
 }
 
@@ -116,7 +118,8 @@ impl Core {
             time: StepTime::start(&spec),
             results: Results::new(windowed),
             hasher: KeyHasher::default(),
-            changed_elsewhere: false,
+            fires_whole: false,
+            fired_inside: false,
             init: None,
             spec,
             facts,

@@ -455,20 +455,8 @@ impl FixedWindows {
             return Ok(());
         }
         if core.spec.emit == Emit::Complete {
-            let windows: Vec<u32> = self.by_end.values().copied().collect();
-            for window in windows {
-                let mut groups: Vec<u32> =
-                    (0..self.windows[window as usize].groups.len() as u32).collect();
-                self.windows[window as usize].sort(&mut groups);
-                for group in groups {
-                    // A group that was made for a record still waiting has nothing to show yet.
-                    if !self.is_unborn(window, group) {
-                        self.fire(core, window, group)?;
-                        self.flush_full(core, out)?;
-                    }
-                }
-            }
-            return Ok(());
+            core.fired_inside = true;
+            return self.fire_all(core, out);
         }
         let place = |local: &u32| {
             let Local { window, group, .. } = self.locals[*local as usize];
@@ -482,6 +470,30 @@ impl FixedWindows {
             self.flush_full(core, out)?;
         }
         Ok(())
+    }
+
+    /// Fires all groups that have something to show: those made for a record that still waits have not.
+    fn fire_all(&mut self, core: &mut Core, out: &mut dyn Output) -> Result<(), StepError> {
+        let windows: Vec<u32> = self.by_end.values().copied().collect();
+        for window in windows {
+            let w = &self.windows[window as usize];
+            let mut groups: Vec<u32> = (0..w.groups.len() as u32).collect();
+            w.sort(&mut groups);
+            for group in groups {
+                if !self.is_unborn(window, group) {
+                    self.fire(core, window, group)?;
+                    self.flush_full(core, out)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Fires all groups between batches.
+    pub fn fire_now(&mut self, core: &mut Core, out: &mut dyn Output) -> Result<(), StepError> {
+        self.next_stamp();
+        self.fire_all(core, out)?;
+        core.flush(out)
     }
 
     fn flush_full(&self, core: &mut Core, out: &mut dyn Output) -> Result<(), StepError> {

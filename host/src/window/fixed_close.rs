@@ -5,7 +5,7 @@ use super::core::Core;
 use super::fixed::FixedWindows;
 use super::time::{Move, StepTime, next_multiple};
 use crate::plugin::TimeDomain;
-use crate::step::{Boundary, Output, Progress, StepError};
+use crate::step::{Boundary, Output, Progress, StepError, WholeFiring};
 
 /// Which groups of a window fire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl FixedWindows {
                 let Some((window, scope)) = closing.windows.pop() else {
                     core.flush(out)?;
                     core.time = closing.to;
-                    core.changed_elsewhere = false;
+                    core.fires_whole = false;
                     self.dirty
                         .retain(|w| !self.windows[*w as usize].dirty.is_empty());
                     return Ok(Progress::Done);
@@ -81,9 +81,8 @@ impl FixedWindows {
                 .take_while(|(end, _)| retention.is_closed(**end, to.passed))
         };
         let open_fires = step.due || core.fires_each_boundary();
-        let everything = core.spec.emit == Emit::Complete
-            && (self.changed > 0 || core.changed_elsewhere)
-            && (open_fires || closed().any(|(end, _)| closes_now(*end)));
+        let own = || self.changed > 0 && (open_fires || closed().any(|(end, _)| closes_now(*end)));
+        let everything = core.spec.emit == Emit::Complete && (core.fires_whole || own());
         let mut windows: Vec<(u32, Scope)> = Vec::new();
         if everything {
             windows.extend(self.by_end.values().map(|w| (*w, Scope::All)));
@@ -112,6 +111,20 @@ impl FixedWindows {
             to,
             windows,
             current: None,
+        }
+    }
+
+    /// What a boundary would do in complete mode.
+    pub fn firing(&self, core: &Core, at: &Boundary<'_>) -> WholeFiring {
+        let to = core.time.after(&core.spec, at);
+        let step = Move::new(core.time, to, &core.spec.trigger);
+        let closes_now = |end: &i64| {
+            core.retention.is_closed(*end, to.passed)
+                && !core.retention.is_closed(*end, step.from.passed)
+        };
+        WholeFiring {
+            changed: self.changed > 0,
+            due: step.due || core.fires_each_boundary() || self.by_end.keys().any(closes_now),
         }
     }
 

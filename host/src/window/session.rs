@@ -373,10 +373,26 @@ impl Sessions {
             }
         }
         if !fired.is_empty() && core.spec.emit == Emit::Complete {
+            core.fired_inside = true;
             fired = self.live();
         }
-        self.sort(&mut fired);
-        for id in fired {
+        self.fire_these(core, fired, out)
+    }
+
+    /// Fires all sessions between batches.
+    pub fn fire_now(&mut self, core: &mut Core, out: &mut dyn Output) -> Result<(), StepError> {
+        self.fire_these(core, self.live(), out)?;
+        core.flush(out)
+    }
+
+    fn fire_these(
+        &mut self,
+        core: &mut Core,
+        mut ids: Vec<u32>,
+        out: &mut dyn Output,
+    ) -> Result<(), StepError> {
+        self.sort(&mut ids);
+        for id in ids {
             self.fire(core, id)?;
             if core.results.is_full() {
                 core.flush(out)?;

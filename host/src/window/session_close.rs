@@ -7,7 +7,7 @@ use super::core::Core;
 use super::session::Sessions;
 use super::time::{Move, StepTime, next_multiple};
 use crate::plugin::TimeDomain;
-use crate::step::{Boundary, Output, Progress, StepError};
+use crate::step::{Boundary, Output, Progress, StepError, WholeFiring};
 
 /// A boundary that is being worked on.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Sessions {
         }
         core.flush(out)?;
         core.time = closing.to;
-        core.changed_elsewhere = false;
+        core.fires_whole = false;
         Ok(Progress::Done)
     }
 
@@ -82,8 +82,7 @@ impl Sessions {
         }
         if core.tracks_changes() {
             let everything = core.spec.emit == Emit::Complete
-                && (self.changed > 0 || core.changed_elsewhere)
-                && (open_fires || any_closes);
+                && (core.fires_whole || self.changed > 0 && (open_fires || any_closes));
             if everything {
                 firing = self.live();
                 going.clear();
@@ -109,6 +108,21 @@ impl Sessions {
         self.sort(&mut firing);
         firing.reverse();
         Closing { to, firing, going }
+    }
+
+    /// What a boundary would do in complete mode.
+    pub fn firing(&self, core: &Core, at: &Boundary<'_>) -> WholeFiring {
+        let to = core.time.after(&core.spec, at);
+        let step = Move::new(core.time, to, &core.spec.trigger);
+        let closes_now = |id: u32| {
+            let end = self.all[id as usize].end;
+            core.retention.is_closed(end, to.passed)
+                && !core.retention.is_closed(end, step.from.passed)
+        };
+        WholeFiring {
+            changed: self.changed > 0,
+            due: step.due || core.fires_each_boundary() || self.live().into_iter().any(closes_now),
+        }
     }
 
     /// Sessions whose deadline has come.

@@ -17,6 +17,13 @@ pub struct WindowSpec {
     pub panes: Panes,
 }
 
+impl WindowSpec {
+    /// Whether a record can make groups of all keys fire, inside a batch.
+    pub fn fires_all_inside(&self) -> bool {
+        self.emit == Emit::Complete && self.trigger.records.is_some()
+    }
+}
+
 /// Which windows a record falls in.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WindowKind {

@@ -14,7 +14,9 @@ use super::{Emit, WindowKind, WindowSpec};
 use crate::config::plan::Port;
 use crate::plugin::{Aggregate, TimeDomain};
 use crate::record::{Batch, Blobs, NO_TIMESTAMP};
-use crate::step::{Boundary, Output, Progress, StateEntry, Step, StepError, key_group};
+use crate::step::{
+    Boundary, Output, Progress, StateEntry, Step, StepError, Whole, WholeFiring, key_group,
+};
 
 /// A windowed aggregate in one task.
 ///
@@ -159,6 +161,7 @@ impl Step for WindowStep {
         if batch.len == 0 {
             return Ok(());
         }
+        self.core.fired_inside = false;
         let mut left_out = LeftOut::default();
         self.arrive(&mut batch, &mut left_out)?;
         let WindowStep {
@@ -329,18 +332,8 @@ impl Step for WindowStep {
         self.core.time = self.core.time.after(&self.core.spec, &at);
     }
 
-    fn has_changed(&self) -> bool {
-        let changed = match &self.windows {
-            Windows::Fixed(w) => w.changed,
-            Windows::Session(s, _) => s.changed,
-            // These know no complete mode.
-            Windows::Sliced(_) | Windows::Count(_) => 0,
-        };
-        self.core.spec.emit == Emit::Complete && changed > 0
-    }
-
-    fn changed_elsewhere(&mut self) {
-        self.core.changed_elsewhere = self.core.spec.emit == Emit::Complete;
+    fn as_whole(&mut self) -> Option<&mut dyn Whole> {
+        (self.core.spec.emit == Emit::Complete).then_some(self)
     }
 
     fn function_stats(&self) -> Option<crate::plugin::FunctionStats> {
@@ -353,6 +346,33 @@ impl Step for WindowStep {
             Windows::Sliced(w) => w.memory(),
             Windows::Session(s, _) => s.memory(),
             Windows::Count(c) => c.memory(),
+        }
+    }
+}
+
+impl Whole for WindowStep {
+    fn firing(&self, at: &Boundary<'_>) -> WholeFiring {
+        match &self.windows {
+            Windows::Fixed(w) => w.firing(&self.core, at),
+            Windows::Session(s, _) => s.firing(&self.core, at),
+            // These know no complete mode.
+            Windows::Sliced(_) | Windows::Count(_) => WholeFiring::default(),
+        }
+    }
+
+    fn fire_at_boundary(&mut self) {
+        self.core.fires_whole = true;
+    }
+
+    fn fired_inside(&self) -> bool {
+        self.core.fired_inside
+    }
+
+    fn fire_now(&mut self, out: &mut dyn Output) -> Result<(), StepError> {
+        match &mut self.windows {
+            Windows::Fixed(w) => w.fire_now(&mut self.core, out),
+            Windows::Session(s, _) => s.fire_now(&mut self.core, out),
+            Windows::Sliced(_) | Windows::Count(_) => Ok(()),
         }
     }
 }

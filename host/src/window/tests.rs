@@ -8,7 +8,7 @@ use super::test_support::{Collect, CountSum, Native, Rec, Recorder, Res, batch};
 use super::*;
 use crate::plugin::{Added, Aggregate, Fault, Finished, Rejected, TimeDomain};
 use crate::record::{Batch, Blobs, Windows};
-use crate::step::{Boundary, Progress, StateEntry, Step, StepError, task_of};
+use crate::step::{Boundary, Progress, StateEntry, Step, StepError, WholeFiring, task_of};
 use crate::time::Watermark;
 
 fn spec(kind: WindowKind) -> WindowSpec {
@@ -78,6 +78,17 @@ impl Driven {
         };
         while self.step.on_boundary(at, &mut self.out).unwrap() == Progress::More {}
         self
+    }
+
+    /// What a boundary would do in complete mode.
+    fn firing(&mut self, watermark: i64, now: i64) -> WholeFiring {
+        let at = Boundary {
+            watermark: Watermark(watermark),
+            inputs: &[],
+            now,
+            end: false,
+        };
+        self.step.as_whole().expect("complete mode").firing(&at)
     }
 
     /// Window and value of each result since the last look.
@@ -222,17 +233,64 @@ fn complete_tells_everything_that_is_kept_also_when_the_change_was_elsewhere() {
         ..tumbling(10)
     });
     w.batch(&[(Some("b"), Some(1), 1), (Some("a"), Some(12), 2)]);
-    assert!(w.step.has_changed());
+    assert!(w.firing(0, 0).changed);
     w.boundary(0, 0);
     assert_eq!(w.seen(), [at(0, 10, "1,"), at(10, 20, "2,")]);
-    assert!(!w.step.has_changed());
+    assert!(!w.firing(1, 0).changed);
     w.boundary(1, 0);
     assert_eq!(w.seen(), []);
-    w.step.changed_elsewhere();
+    w.step.as_whole().expect("complete mode").fire_at_boundary();
     w.boundary(2, 0);
     assert_eq!(w.seen(), [at(0, 10, "1,"), at(10, 20, "2,")]);
     w.boundary(3, 0);
     assert_eq!(w.seen(), []);
+}
+
+#[test]
+fn complete_tells_before_a_boundary_whether_it_would_fire() {
+    let asks = |changed, due| WholeFiring { changed, due };
+    for kind in [
+        WindowKind::Tumbling {
+            size: 10,
+            offset: 0,
+        },
+        WindowKind::Session { gap: Some(8) },
+    ] {
+        let mut w = Driven::new(WindowSpec {
+            emit: Emit::Complete,
+            trigger: Trigger {
+                records: Some(2),
+                every_event_ms: Some(5),
+                ..Trigger::default()
+            },
+            ..spec(kind)
+        });
+        w.boundary(0, 0);
+        assert_eq!(w.firing(3, 0), asks(false, false));
+        w.batch(&[(Some("a"), Some(2), 1)]);
+        assert_eq!(w.firing(3, 0), asks(true, false));
+        assert_eq!(
+            w.firing(4, 0),
+            asks(true, true),
+            "a multiple of 5 is reached"
+        );
+        w.boundary(4, 0);
+        assert_eq!(w.seen().len(), 1);
+        assert_eq!(w.firing(8, 0), asks(false, false));
+        assert_eq!(w.firing(9, 0), asks(false, true), "its window closes");
+        // A record of another task makes all come out, and the count start anew.
+        w.batch(&[(Some("b"), Some(4), 2)]);
+        let step = w.step.as_whole().expect("complete mode");
+        assert!(!step.fired_inside());
+        step.fire_now(&mut w.out).unwrap();
+        assert_eq!(w.seen().len(), 2);
+        assert_eq!(w.firing(8, 0), asks(false, false));
+        w.batch(&[(Some("b"), Some(4), 3)]);
+        assert_eq!(w.seen(), [], "its first since");
+        w.batch(&[(Some("b"), Some(4), 4)]);
+        assert!(w.step.as_whole().expect("complete mode").fired_inside());
+        assert_eq!(w.seen().len(), 2);
+    }
 }
 
 #[test]

@@ -26,6 +26,14 @@ struct Trigger {
     every_event: Option<i64>,
 }
 
+/// Which groups come out.
+#[derive(Clone, Copy, PartialEq)]
+enum Emit {
+    Append,
+    Update,
+    Complete,
+}
+
 #[derive(Clone)]
 struct Group {
     key: Option<&'static str>,
@@ -47,7 +55,7 @@ pub struct Windows {
     /// Where late records go.
     late: &'static str,
     aggregate: &'static str,
-    update: bool,
+    emit: Emit,
     trigger: Trigger,
     discarding: bool,
     lateness: i64,
@@ -81,7 +89,7 @@ impl Windows {
             kind: Kind::Aligned(size, size, 0),
             late,
             aggregate,
-            update: false,
+            emit: Emit::Append,
             trigger: Trigger::default(),
             discarding: false,
             lateness: 0,
@@ -100,7 +108,7 @@ impl Windows {
     /// Changed groups come out at each boundary.
     pub fn updating(self) -> Windows {
         Windows {
-            update: true,
+            emit: Emit::Update,
             ..self
         }
     }
@@ -217,6 +225,7 @@ impl Model for Windows {
                 window: None,
             });
         }
+        let mut all = false;
         for (start, end) in open {
             let at = self.group(record.key, start, end);
             let group = &mut self.groups[at];
@@ -225,10 +234,16 @@ impl Model for Windows {
             group.since += 1;
             group.closed = w >= group.end - 1;
             group.late = group.closed;
-            let fires = self.trigger.records.is_some_and(|n| group.since >= n);
-            if fires && !group.closed {
+            let fires = self.trigger.records.is_some_and(|n| group.since >= n) && !group.closed;
+            if fires && self.emit == Emit::Complete {
+                all = true;
+            } else if fires {
                 self.fire(at, line);
             }
+        }
+        // All kept groups, as of this record.
+        for at in (0..self.groups.len()).filter(|_| all) {
+            self.fire(at, line);
         }
     }
 
@@ -243,27 +258,28 @@ impl Model for Windows {
                 w_before.saturating_add(1),
                 w.saturating_add(1),
             );
-        let untriggered = self.update
+        let untriggered = self.emit != Emit::Append
             && self.trigger.records.is_none()
             && self.trigger.every.is_none()
             && self.trigger.every_event.is_none();
         self.before = (w, now);
         let w = self.clock(w, now);
+        let closes = self.groups.iter().any(|g| !g.closed && w >= g.end - 1);
+        let all = self.emit == Emit::Complete
+            && self.groups.iter().any(|g| g.since > 0)
+            && (due || untriggered || closes);
         for at in 0..self.groups.len() {
             let group = &mut self.groups[at];
             let changed = group.since > 0;
-            let fires = if group.closed {
-                group.late
-            } else if w >= group.end - 1 {
-                group.closed = true;
-                if self.update {
-                    changed
-                } else {
-                    !group.values.is_empty()
-                }
-            } else {
-                changed && (due || untriggered)
+            let was_closed = group.closed;
+            group.closed |= w >= group.end - 1;
+            let fires = match self.emit {
+                _ if was_closed => group.late,
+                Emit::Append if group.closed => !group.values.is_empty(),
+                Emit::Append | Emit::Update => changed && (due || untriggered || group.closed),
+                Emit::Complete => false,
             };
+            let fires = fires || all;
             if fires {
                 self.fire(at, line);
             }
@@ -311,16 +327,18 @@ fn scenario(random: &mut Random, kind: Kind, written: &str, clock: bool) -> Scen
         trigger.every_event = Some(every);
         parts.push(format!("every-event = \"{every}ms\""));
     }
-    let discarding = !parts.is_empty() && random.one_in(3);
+    let emit = random.of(&[Emit::Append, Emit::Append, Emit::Update, Emit::Complete]);
+    let discarding = !parts.is_empty() && emit != Emit::Complete && random.one_in(3);
     if !parts.is_empty() {
         settings += &format!("trigger = {{ {} }}\n", parts.join(", "));
     }
     if discarding {
         settings += "panes = \"discarding\"\n";
     }
-    let update = random.one_in(3);
-    if update {
-        settings += "emit = \"update\"\n";
+    match emit {
+        Emit::Append => {}
+        Emit::Update => settings += "emit = \"update\"\n",
+        Emit::Complete => settings += "emit = \"complete\"\n",
     }
     if lateness > 0 {
         settings += &format!("allowed-lateness = \"{lateness}ms\"\n");
@@ -332,7 +350,7 @@ fn scenario(random: &mut Random, kind: Kind, written: &str, clock: bool) -> Scen
     let lines = script::make(random, &shape);
     let mut model = Windows {
         kind,
-        update,
+        emit,
         trigger,
         discarding,
         lateness,

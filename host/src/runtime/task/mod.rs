@@ -19,7 +19,7 @@ use crate::runtime::message::{Message, Tag, TimeId, TimeUpdate};
 use crate::runtime::operators::{too_far_ahead, without};
 use crate::runtime::policy::ErrorPolicy;
 use crate::sink::{SinkError, SinkWriter};
-use crate::step::{Boundary, Progress, Step, StepError};
+use crate::step::{Boundary, Progress, Step, StepError, WholeFiring};
 use crate::time::Watermark;
 use crate::window::watermark::WatermarkTracker;
 
@@ -55,6 +55,8 @@ pub struct TaskSettings {
     /// Records wait for the boundary and are then taken in the order of their tags, so that results are a
     /// function of the input alone.
     pub ordered: bool,
+    /// With that: where a record makes all tasks of a step put out, they get their records one by one.
+    pub lockstep: bool,
 }
 
 /// A step within a task.
@@ -71,6 +73,8 @@ pub struct TaskSlot {
     pub event_time: Option<EventTime>,
     /// For stateful steps.
     pub keyed: Option<KeyedSlot>,
+    /// A record can make the step put out groups of all keys, inside a batch.
+    pub fires_all_inside: bool,
 }
 
 /// What a stateful step has beside itself.
@@ -118,6 +122,8 @@ pub struct Task {
     slots: Vec<TaskSlot>,
     sinks: Vec<Option<Box<dyn SinkWriter>>>,
     dealers: BTreeMap<usize, Dealer>,
+    /// Slots of other stages, (stage, slot), that get their records one by one.
+    by_row: std::collections::BTreeSet<(usize, usize)>,
     /// What is read behind each exchange: by (stage, slot, input).
     needs: BTreeMap<(usize, usize, usize), Needs>,
     downstream: Vec<usize>,
@@ -146,6 +152,7 @@ impl Task {
         slots: Vec<TaskSlot>,
         sinks: Vec<Option<Box<dyn SinkWriter>>>,
         downstream: &[(usize, usize)],
+        by_row: std::collections::BTreeSet<(usize, usize)>,
         needs: BTreeMap<(usize, usize, usize), Needs>,
         silent: impl IntoIterator<Item = u32>,
         counters: Arc<JobCounters>,
@@ -160,6 +167,7 @@ impl Task {
                 .map(|&(stage, tasks)| (stage, Dealer::new(tasks)))
                 .collect(),
             downstream: downstream.iter().map(|d| d.0).collect(),
+            by_row,
             needs,
             counters,
             emitted: VecDeque::new(),
@@ -272,6 +280,9 @@ impl Task {
                     return Ok(Progress::Done);
                 }
                 Stage::Deliver(slot) => {
+                    if self.waits_for_the_others().is_some() {
+                        return Ok(Progress::More);
+                    }
                     if self.deliver_pending(slot)? == Progress::More {
                         return Ok(Progress::More);
                     }
@@ -302,6 +313,67 @@ impl Task {
             Stage::Fire(slot) => Some(slot),
             Stage::Deliver(_) => None,
         }
+    }
+
+    /// The slot whose records wait until those of the other tasks are there, to be taken by `take_pending`: one that a
+    /// record of any task makes put out.
+    pub fn waits_for_the_others(&self) -> Option<usize> {
+        let Stage::Deliver(at) = self.at else {
+            return None;
+        };
+        let slot = self.slots.get(at).filter(|_| self.settings.lockstep)?;
+        let waits =
+            slot.fires_all_inside && slot.keyed.as_ref().is_some_and(|k| !k.pending.is_empty());
+        waits.then_some(at)
+    }
+
+    /// The records that wait for a slot.
+    pub fn take_pending(&mut self, slot: usize) -> Vec<(usize, Tag, Batch)> {
+        let Some(keyed) = &mut self.slots[slot].keyed else {
+            return Vec::new();
+        };
+        keyed.pending_records = 0;
+        let pending = keyed.pending.drain(..);
+        pending.map(|p| (p.input, p.tag, p.batch)).collect()
+    }
+
+    /// One record for a slot; whether it made the step put everything out.
+    pub fn take_row(&mut self, slot: usize, input: usize, row: Batch) -> Result<bool, TaskError> {
+        self.hand_over(slot, input, Tag::default(), row)?;
+        self.drain()?;
+        let step = self.slots[slot].step.as_whole();
+        Ok(step.is_some_and(|s| s.fired_inside()))
+    }
+
+    /// A slot puts everything out, as a record of another task asks for.
+    pub fn fire_now(&mut self, slot: usize) -> Result<(), TaskError> {
+        let this = &mut self.slots[slot];
+        let Some(step) = this.step.as_whole() else {
+            return Ok(());
+        };
+        let mut out = SlotOutput {
+            emitted: &mut self.emitted,
+            slot,
+            tag: Tag::default(),
+            sequence: Some(&mut self.next_sequence),
+            policy: &this.policy,
+            counters: &self.counters.steps[usize::from(this.index)],
+        };
+        step.fire_now(&mut out)?;
+        self.drain()
+    }
+
+    /// What the coming boundary would do to a slot in complete mode.
+    pub fn whole_firing(&mut self, slot: usize, now: i64, end: bool) -> Option<WholeFiring> {
+        let this = &mut self.slots[slot];
+        let keyed = this.keyed.as_ref()?;
+        let at = Boundary {
+            watermark: keyed.watermark,
+            inputs: &keyed.inputs,
+            now,
+            end,
+        };
+        Some(this.step.as_whole()?.firing(&at))
     }
 
     fn deliver_pending(&mut self, slot: usize) -> Result<Progress, TaskError> {
@@ -571,18 +643,27 @@ impl Task {
                         .dealers
                         .get_mut(&stage)
                         .expect("there is a dealer for each stage behind");
-                    dealer.deal(batch, |task, batch| {
-                        outbox.push(Outgoing {
-                            stage,
-                            task: Some(task),
-                            message: Message::Batch {
-                                slot,
-                                input,
-                                tag,
-                                batch,
-                            },
+                    let mut send = |tag: Tag, batch: Batch| {
+                        dealer.deal(batch, |task, batch| {
+                            outbox.push(Outgoing {
+                                stage,
+                                task: Some(task),
+                                message: Message::Batch {
+                                    slot,
+                                    input,
+                                    tag,
+                                    batch,
+                                },
+                            });
                         });
-                    });
+                    };
+                    if self.by_row.contains(&(stage, slot)) {
+                        for row in 0..batch.len as u32 {
+                            send(Tag { row, ..tag }, batch.take(&[row]));
+                        }
+                    } else {
+                        send(tag, batch);
+                    }
                 }
                 Ok(())
             }

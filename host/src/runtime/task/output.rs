@@ -39,6 +39,7 @@ impl SlotOutput<'_> {
                 Tag {
                     lane: 0,
                     sequence: **next,
+                    row: 0,
                     partition: None,
                 }
             }
