@@ -178,7 +178,8 @@ impl<F: ProcessFn> Instance for Processing<F> {
                 })?),
             });
         }
-        out.begin(input.len + fired.len() as u32);
+        // Outputs of timers name their source always: "in order" is as many as rows.
+        out.begin(input.len);
         super::with_columns::<F::Input, _>(&input, |columns| {
             for (row, group) in groups.iter().enumerate() {
                 out.at(row as u32);

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 
-use crate::contract::{BytesCol, Field, Headers, Level, MetricKind, Nulls, Payload, TimeDomain};
+use crate::contract::{
+    BytesCol, Column, Field, Headers, Level, MetricKind, Nulls, Payload, TimeDomain,
+};
 
 /// One record put out, in the parts that `emit` gave.
 pub(super) struct Out {
@@ -65,6 +67,10 @@ pub fn emit(
 ) {
     record(|r| {
         let n = source.map_or(r.rows as usize, <[u32]>::len);
+        assert!(
+            holds(payload, n),
+            "an emit of {n} records has not as many values"
+        );
         let (null_keys, null_values) = std::mem::take(&mut r.next_nulls);
         let is = |marks: &Option<Vec<u8>>, i: usize| marks.as_ref().is_some_and(|m| m[i] != 0);
         let fields = match payload {
@@ -88,6 +94,21 @@ pub fn emit(
             r.outs.push(out);
         }
     });
+}
+
+/// Whether a payload is of so many records.
+fn holds(payload: &Payload, n: usize) -> bool {
+    match payload {
+        Payload::Inherit => true,
+        Payload::Bytes(bytes) => bytes.len() == n,
+        Payload::Fields(fields) => fields.iter().all(|field| match &field.data {
+            Column::Text(column) | Column::Json(column) => column.len() == n,
+            Column::Ints(column) => column.len() == n,
+            Column::Floats(column) => column.len() == n,
+            Column::Bools(column) => column.len() == n,
+            Column::Input(_) => true,
+        }),
+    }
 }
 
 pub fn emit_nulls(keys: Option<&[u8]>, values: Option<&[u8]>) {

@@ -104,7 +104,7 @@ impl Keyed {
         given.data.push(state.map_or(b"", |s| s));
         let mut keys = BytesCol::default();
         keys.push(key);
-        start((records.len() + fired.len()) as u32, &records, &[]);
+        start(records.len() as u32, &records, &[]);
         let groups = vec![0; records.len()];
         let states = self
             .opened
