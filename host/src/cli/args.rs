@@ -35,6 +35,8 @@ pub enum Command {
     /// Look at plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Show what a plugin may use and cause here, by default and at most
+    Limits(LimitsArguments),
 }
 
 /// What every command that reads a job file takes.
@@ -175,6 +177,22 @@ pub struct TestArguments {
     /// A new plugin instance for every call: slow; results must not change
     #[arg(long, hide_short_help = true)]
     pub paranoid: bool,
+}
+
+/// `wasmill limits`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+The keys are those of [plugin.NAME] in a job file, and of [limits] in an operator's file.
+
+Example:
+  wasmill limits --operator operator.toml --json")]
+pub struct LimitsArguments {
+    /// What jobs may do
+    #[command(flatten)]
+    pub operator: OperatorArguments,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `wasmill plugin …`.

@@ -45,16 +45,17 @@ pub fn plan_or_exit(arguments: &JobArguments, mode: Mode) -> Result<Plan, Exit> 
 }
 
 fn check(arguments: &JobArguments, mode: Mode) -> Result<Plan, Box<Problems>> {
-    let host = super::engine::EngineHost::new().map_err(|message| {
+    let options = arguments.options(mode)?;
+    let host = super::engine::EngineHost::new(&options.operator).map_err(|message| {
         let mut problems = Problems::default();
         problems.texts.file = arguments.job.display().to_string();
         problems.error(None, format!("the plugin engine does not start: {message}"));
         Box::new(problems)
     })?;
-    check_file(&arguments.job, &arguments.options(mode)?, &host)
+    check_file(&arguments.job, &options, &host)
 }
 
-fn show_problems(problems: &Problems) -> Exit {
+pub fn show_problems(problems: &Problems) -> Exit {
     let style = Style {
         on: colour_on_stderr(),
     };

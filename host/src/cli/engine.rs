@@ -4,9 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::config::{FunctionInfo, LoadedPlugin, PluginHost, PluginRequest, PluginSettings};
+use crate::config::{FunctionInfo, LoadedPlugin, Operator, PluginHost, PluginRequest};
 use crate::plugin::{Compiler, Descriptor, Engine, EngineOptions, Limits, LoadOptions, Plugin};
 
 /// Largest plugin file. Compilation has limits of its own; this one is for reading.
@@ -18,19 +17,29 @@ pub const STD: &[u8] = include_bytes!("../../assets/std.wasm");
 /// Loads plugins by the process's engine.
 pub struct EngineHost {
     engine: Engine,
+    /// What the operator allows.
+    limits_max: Limits,
+    may_trust: bool,
 }
 
 impl EngineHost {
     /// Starts the engine.
-    pub fn new() -> Result<EngineHost, String> {
-        let engine =
-            Engine::new(EngineOptions::new(Compiler::this_program())).map_err(|e| e.to_string())?;
-        Ok(EngineHost { engine })
+    pub fn new(operator: &Operator) -> Result<EngineHost, String> {
+        let options = EngineOptions {
+            compile_limits: operator.compile.clone(),
+            ..EngineOptions::new(Compiler::this_program())
+        };
+        let engine = Engine::new(options).map_err(|e| e.to_string())?;
+        Ok(EngineHost::with(engine, operator))
     }
 
     /// By an engine that is there already.
-    pub fn with(engine: Engine) -> EngineHost {
-        EngineHost { engine }
+    pub fn with(engine: Engine, operator: &Operator) -> EngineHost {
+        EngineHost {
+            engine,
+            limits_max: operator.limits.clone(),
+            may_trust: operator.may_trust,
+        }
     }
 
     /// The engine.
@@ -55,27 +64,14 @@ pub fn read_plugin(path: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// What the job file asks for, the rest by default, nothing above the hard maxima.
-fn limits(settings: &PluginSettings) -> Limits {
-    let mut limits = Limits::default();
-    if let Some(memory) = settings.memory {
-        limits.memory_bytes_max = memory;
-        limits.memory_bytes_soft = memory / 4 * 3;
-    }
-    if let Some(ms) = settings.call_deadline_ms {
-        limits.call_cpu = Duration::from_millis(ms);
-    }
-    if let Some(interruptible) = settings.interruptible {
-        limits.interruptible = interruptible;
-    }
-    limits.clamped()
-}
-
 impl PluginHost for EngineHost {
     type Plugin = Arc<Plugin>;
 
     fn load(&self, request: &PluginRequest) -> Result<LoadedPlugin<Arc<Plugin>>, String> {
-        let limits = limits(&request.settings);
+        let limits = request.settings.limits(&self.limits_max)?;
+        if !limits.interruptible && !self.may_trust {
+            return Err("interruptible = false is not allowed by the operator".into());
+        }
         let read;
         let bytes = match &request.path {
             None => STD,

@@ -7,7 +7,7 @@ use super::args::InspectArguments;
 use super::engine::{EngineHost, read_plugin};
 use super::plan_text::describe_reads;
 use super::style::{Style, colour_on_stdout, fold};
-use crate::config::show_size;
+use crate::config::{Operator, show_size};
 use crate::plugin::{
     CONTRACT_VERSION, Descriptor, FileKind, FunctionInspection, ImportStatus, Inspection,
     LoadOptions,
@@ -17,7 +17,7 @@ use crate::plugin::{
 pub fn run(arguments: InspectArguments) -> Exit {
     let path = arguments.plugin.display().to_string();
     let looked = read_plugin(&arguments.plugin).and_then(|bytes| {
-        let host = EngineHost::new()?;
+        let host = EngineHost::new(&Operator::default())?;
         let name = arguments
             .plugin
             .file_stem()

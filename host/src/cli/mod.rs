@@ -9,6 +9,7 @@ mod check;
 #[doc(hidden)]
 pub mod engine;
 mod inspect;
+mod limits;
 mod plan_json;
 mod plan_text;
 mod progress;
@@ -60,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(arguments),
         Command::Test(arguments) => test::run(arguments),
         Command::Plugin(PluginCommand::Inspect(arguments)) => inspect::run(arguments),
+        Command::Limits(arguments) => limits::run(arguments),
     };
     exit.into()
 }

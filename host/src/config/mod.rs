@@ -32,6 +32,6 @@ pub use operator::Operator;
 pub use plan::Plan;
 pub use problem::{Position, Problem, Problems, Span, Texts};
 pub use secret::{Redactor, Secret, SecretError, SecretRules, SecretText};
-pub use spec::PluginSettings;
+pub use spec::{PluginSettings, show_limit};
 pub use stages::{Stage, is_keyed, stages};
 pub use values::{duration_ms, show_duration, show_size, size_bytes};

@@ -7,22 +7,51 @@
 //! [secrets]
 //! env = ["KAFKA_PASSWORD", "DB_*"] # ${env:…}
 //! dirs = ["/run/secrets"]          # ${file:…}
+//! [limits]                         # most that a job may ask for: the keys of [plugin.x]
+//! memory = "128MiB"
+//! interruptible = true             # no job may turn interruption off
+//! wasi = "none"                    # no job may have stand-ins for WASI
+//! [compile]                        # what compiling one plugin may cost
+//! memory = "1GiB"
+//! cpu = "30s"
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::document::{self, Node};
 use super::problem::{Problems, Texts};
 use super::reader::Reader;
 use super::secret::SecretRules;
+use super::spec::read_limits;
+use crate::plugin::limits::SETTINGS;
+use crate::plugin::{CompileLimits, Limits};
 
 /// What a job may do here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operator {
     /// Secrets that may be read.
     pub secrets: SecretRules,
     /// Folders beneath which files may be read and written; none: wherever the user may.
     pub roots: Option<Vec<PathBuf>>,
+    /// Most that a job's plugins may be given.
+    pub limits: Limits,
+    /// Whether a job may run plugins that cannot be interrupted.
+    pub may_trust: bool,
+    /// What compiling one plugin may cost.
+    pub compile: CompileLimits,
+}
+
+impl Default for Operator {
+    fn default() -> Operator {
+        Operator {
+            secrets: SecretRules::default(),
+            roots: None,
+            limits: Limits::max(),
+            may_trust: true,
+            compile: CompileLimits::default(),
+        }
+    }
 }
 
 impl Operator {
@@ -66,6 +95,40 @@ fn read(root: &Node, base: &Path, problems: &mut Problems) -> Operator {
         operator.secrets.dirs = paths(secrets.strings("dirs", problems)).unwrap_or_default();
         secrets.finish(problems);
     }
+    if let Some(mut limits) = top.table("limits", problems) {
+        limits.title = "[limits]".into();
+        for (key, value) in read_limits(&mut limits, &Limits::max(), problems) {
+            let setting = SETTINGS.iter().find(|s| s.key == key);
+            (setting.expect("keys are the table's").set)(&mut operator.limits, value);
+        }
+        operator.may_trust = limits.boolean("interruptible", problems) != Some(true);
+        let wasi = [("inert", true), ("none", false)];
+        if let Some(wasi) = limits.one_of("wasi", &wasi, problems) {
+            operator.limits.wasi_inert = wasi.value;
+        }
+        limits.finish(problems);
+    }
+    if let Some(mut compile) = top.table("compile", problems) {
+        compile.title = "[compile]".into();
+        let max = CompileLimits::max();
+        let limits = &mut operator.compile;
+        if let Some(bytes) = compile.size("memory", 64 << 20..=max.memory_bytes, problems) {
+            limits.memory_bytes = bytes;
+        }
+        if let Some(bytes) = compile.size("code", 1 << 20..=max.code_bytes_max, problems) {
+            limits.code_bytes_max = bytes;
+        }
+        let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
+        for (key, limit, most) in [
+            ("cpu", &mut limits.cpu, max.cpu),
+            ("wall", &mut limits.wall, max.wall),
+        ] {
+            if let Some(found) = compile.duration(key, 1_000..=ms(most), problems) {
+                *limit = Duration::from_millis(found.unsigned_abs());
+            }
+        }
+        compile.finish(problems);
+    }
     top.finish(problems);
     operator
 }
@@ -80,13 +143,20 @@ mod tests {
         let path = folder.path().join("operator.toml");
         std::fs::write(
             &path,
-            "roots = [\"data\"]\n[secrets]\nenv = \"DB_*\"\ndirs = [\"/run/secrets\"]\n",
+            "roots = [\"data\"]\n[secrets]\nenv = \"DB_*\"\ndirs = [\"/run/secrets\"]\n\
+             [limits]\nmemory = \"8MiB\"\ncall-deadline = \"50ms\"\ninterruptible = true\nwasi = \"none\"\n\
+             [compile]\nmemory = \"1GiB\"\ncpu = \"5s\"\n",
         )
         .unwrap();
         let operator = Operator::read(&path).unwrap_or_else(|p| panic!("{p}"));
         assert_eq!(operator.roots, Some(vec![folder.path().join("data")]));
         assert_eq!(operator.secrets.env, ["DB_*"]);
         assert_eq!(operator.secrets.dirs, [PathBuf::from("/run/secrets")]);
+        assert_eq!(operator.limits.memory_bytes_max, 8 << 20);
+        assert_eq!(operator.limits.call_cpu, Duration::from_millis(50));
+        assert!(!operator.may_trust && !operator.limits.wasi_inert);
+        assert_eq!(operator.compile.memory_bytes, 1 << 30);
+        assert_eq!(operator.compile.cpu, Duration::from_secs(5));
         std::fs::write(&path, "root = \"data\"\n").unwrap();
         let problems = Operator::read(&path).unwrap_err().render();
         assert!(problems.contains("did you mean \"roots\""), "{problems}");

@@ -11,7 +11,7 @@ use super::abi::input::{InputColumns, Lowered, LoweredBytes, null_marks};
 use super::abi::output::{self, Collected, RowMap};
 use super::abi::staging::Rules;
 use super::abi::types::{BatchIn, BytesIn, BytesResult, FailureOut, WindowsIn};
-use super::failure::CallFailure;
+use super::failure::{CallFailure, Wrong};
 use super::host::HostState;
 use super::instance::{CallSetup, Guest};
 use super::isolate::isolate;
@@ -168,9 +168,9 @@ impl Aggregate for GuestAggregate {
             },
             |init: Vec<u8>, _| {
                 if init.len() as u64 > max {
-                    return Err(format!(
-                        "an accumulator of {} bytes, more than {max}",
-                        init.len()
+                    return Err(Wrong::limit(
+                        RejectKind::StateLimit,
+                        format!("an accumulator of {} bytes, more than {max}", init.len()),
                     ));
                 }
                 Ok(Arc::<[u8]>::from(init))
@@ -556,11 +556,11 @@ fn bad(message: String) -> CallFailure {
 }
 
 /// Accumulators that came back: as many as went in, each within its limit.
-fn accumulators(answer: BytesResult, expected: usize, bytes_max: u64) -> Result<Blobs, String> {
+fn accumulators(answer: BytesResult, expected: usize, bytes_max: u64) -> Result<Blobs, Wrong> {
     check::offsets(&answer.offsets, answer.data.len()).map_err(|e| format!("accumulators: {e}"))?;
     let found = answer.offsets.len() - 1;
     if found != expected {
-        return Err(format!("{found} accumulators for {expected} groups"));
+        return Err(format!("{found} accumulators for {expected} groups").into());
     }
     let largest = answer.offsets.windows(2).fold(0, |m, w| m.max(w[1] - w[0]));
     if u64::from(largest) > bytes_max {
@@ -569,8 +569,9 @@ fn accumulators(answer: BytesResult, expected: usize, bytes_max: u64) -> Result<
             .windows(2)
             .position(|w| w[1] - w[0] == largest)
             .expect("one is the largest");
-        return Err(format!(
-            "the accumulator of group {row} has {largest} bytes, more than {bytes_max}"
+        return Err(Wrong::limit(
+            RejectKind::StateLimit,
+            format!("the accumulator of group {row} has {largest} bytes, more than {bytes_max}"),
         ));
     }
     Ok(Blobs::from_parts(answer.offsets, answer.data))

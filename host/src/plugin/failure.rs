@@ -49,12 +49,36 @@ pub(super) struct Abort {
     pub fatal: bool,
 }
 
-impl Abort {
-    pub fn bad_output(message: String) -> Abort {
+impl From<Wrong> for Abort {
+    fn from(wrong: Wrong) -> Abort {
         Abort {
+            kind: wrong.kind,
+            message: wrong.message,
+            fatal: false,
+        }
+    }
+}
+
+/// What is wrong with something that a guest handed out: mostly it breaks the contract, sometimes it is
+/// more than it may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wrong {
+    pub kind: RejectKind,
+    pub message: String,
+}
+
+impl Wrong {
+    /// Past a limit, with a kind of its own.
+    pub fn limit(kind: RejectKind, message: String) -> Wrong {
+        Wrong { kind, message }
+    }
+}
+
+impl From<String> for Wrong {
+    fn from(message: String) -> Wrong {
+        Wrong {
             kind: RejectKind::BadOutput,
             message,
-            fatal: false,
         }
     }
 }
@@ -73,7 +97,7 @@ pub(super) fn describe(
         }
         return match trap {
             Trap::StackOverflow => (
-                RejectKind::Trap,
+                RejectKind::Stack,
                 "the guest's stack overflowed (endless recursion?)".into(),
             ),
             Trap::UnreachableCodeReached => (
@@ -115,7 +139,7 @@ pub(super) fn describe(
         return (
             RejectKind::Trap,
             format!(
-                "the guest called {name}, which no plugin may: build it without WASI, or grant wasi = \"inert\""
+                "the guest called {name}, which no plugin may: build it without WASI, or see whether wasi = \"inert\" is enough"
             ),
         );
     }

@@ -121,6 +121,20 @@ pub enum RejectKind {
     Deadline,
     /// The guest asked for more memory than it may have.
     Memory,
+    /// Its stack overflowed.
+    Stack,
+    /// It put out more than it may: bytes or records of a call, records of one record.
+    OutputLimit,
+    /// An accumulator or state is larger than it may be.
+    StateLimit,
+    /// It set more timers than it may.
+    TimerLimit,
+    /// It registered more metrics than it may.
+    MetricLimit,
+    /// It rejected rows more often than there are.
+    RejectLimit,
+    /// So many records in a row failed that no more are tried.
+    Quarantined,
     /// What came back breaks the contract.
     BadOutput,
     /// The source could not make a record of it (bad CSV row, missing pointer, too far ahead).
@@ -139,6 +153,13 @@ impl RejectKind {
             RejectKind::Panic => "panic",
             RejectKind::Deadline => "deadline",
             RejectKind::Memory => "memory",
+            RejectKind::Stack => "stack",
+            RejectKind::OutputLimit => "output-limit",
+            RejectKind::StateLimit => "state-limit",
+            RejectKind::TimerLimit => "timer-limit",
+            RejectKind::MetricLimit => "metric-limit",
+            RejectKind::RejectLimit => "reject-limit",
+            RejectKind::Quarantined => "quarantined",
             RejectKind::BadOutput => "bad-output",
             RejectKind::Source => "source",
             RejectKind::Step => "step",

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::abi::staging::{Rules, Staging};
 use super::abi::types::Level;
+use super::abi::wasi::WasiState;
 use super::failure::{Abort, memory_words};
 use super::limits::Limits;
 use super::metrics::Metrics;
@@ -97,6 +98,8 @@ pub(super) struct HostState {
     pub log_level: Level,
     /// Where lines go; none: `tracing`.
     pub log_sink: Option<LogSink>,
+    /// What stands in for WASI, where it is granted.
+    pub wasi: WasiState,
 }
 
 /// Linear memory and tables of all modules of the instance.
@@ -214,8 +217,8 @@ impl CallLog {
     }
 
     /// Takes a line; the text if it is to be shown.
-    fn line<'a>(&mut self, level: Level, text: &'a str, limits: &Limits) -> Option<&'a str> {
-        let text = cut(text, limits.log_line_bytes_max);
+    fn line(&mut self, level: Level, text: &str, limits: &Limits) -> Option<String> {
+        let text = &clean(text, limits.log_line_bytes_max);
         // The last lines are kept for failures, also where the log itself is full.
         if self.last.len() == LAST_LINES {
             self.last.pop_front();
@@ -231,7 +234,7 @@ impl CallLog {
         }
         self.lines += 1;
         self.bytes += text.len();
-        Some(text)
+        Some(text.clone())
     }
 
     fn in_rate(&mut self) -> bool {
@@ -270,6 +273,28 @@ pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
         end -= 1;
     }
     &text[..end]
+}
+
+/// The same for text that people will read: control characters, with which a guest could write over a
+/// terminal or add lines to a log, are shown as escapes.
+pub(super) fn clean(text: &str, bytes_max: usize) -> String {
+    let text = cut(text, bytes_max);
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(hidden) {
+        return text.to_string();
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if hidden(c) && c != '\t' {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 pub(super) fn level_name(level: Level) -> &'static str {
@@ -312,12 +337,14 @@ impl HostState {
             on_yield: None,
             log_level: Level::Info,
             log_sink: None,
+            wasi: WasiState::default(),
         }
     }
 
     /// Before each call: nothing is left of the one before.
     pub fn reset(&mut self, call: &'static str) {
         self.call = call;
+        self.wasi.start_call();
         self.rules = None;
         self.reject_below = 0;
         self.timer_groups = 0;
@@ -350,7 +377,7 @@ impl HostState {
                 tag,
                 function,
                 level: level_name(level),
-                text,
+                text: &text,
             };
             match sink {
                 Some(sink) => sink(&line),

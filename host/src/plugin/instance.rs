@@ -12,7 +12,7 @@ use wasmtime::{AsContextMut, Store, UpdateDeadline};
 
 use super::abi::descriptor;
 use super::abi::types::{DescriptorOut, FailureOut, Level};
-use super::failure::{Abort, CallFailure, describe};
+use super::failure::{Abort, CallFailure, Wrong, describe};
 use super::host::{HostState, InstanceTag, LogSink, YieldHook, refused_words, thread_cpu_time};
 use super::limits::Limits;
 use super::load::Plugin;
@@ -159,6 +159,8 @@ pub(super) struct Guest {
     cautious: usize,
     /// Whether an instance was lost in this batch.
     lost: bool,
+    /// Records that failed by a fault, not by a reject, since the last that went through.
+    failed_in_a_row: u64,
 }
 
 /// What a call is: its name, and what it may do.
@@ -198,6 +200,7 @@ impl Guest {
             part_max: 0,
             cautious: 0,
             lost: false,
+            failed_in_a_row: 0,
         }
     }
 
@@ -321,7 +324,7 @@ impl Guest {
         &mut self,
         setup: CallSetup<impl FnOnce(&mut HostState)>,
         call: impl FnOnce(&mut Live) -> wasmtime::Result<Result<R, FailureOut>>,
-        take: impl FnOnce(R, &mut HostState) -> Result<T, String>,
+        take: impl FnOnce(R, &mut HostState) -> Result<T, Wrong>,
     ) -> Result<T, CallFailure> {
         if self.options.paranoid {
             self.retire();
@@ -349,9 +352,9 @@ impl Guest {
         let outcome = match answer {
             Ok(Ok(result)) => {
                 let state = live.store.data_mut();
-                take(result, state).map_err(|message| CallFailure {
-                    kind: RejectKind::BadOutput,
-                    message: format!("{}: {message}", setup.name),
+                take(result, state).map_err(|wrong| CallFailure {
+                    kind: wrong.kind,
+                    message: format!("{}: {}", setup.name, wrong.message),
                     log: state.log.last_lines(),
                     row: None,
                     fatal: false,
@@ -359,8 +362,7 @@ impl Guest {
             }
             Ok(Err(failure)) => {
                 let state = live.store.data_mut();
-                let message =
-                    super::host::cut(&failure.message, limits.message_bytes_max).to_string();
+                let message = super::host::clean(&failure.message, limits.message_bytes_max);
                 let failure = CallFailure {
                     kind: RejectKind::Rejected,
                     message,
@@ -396,6 +398,28 @@ impl Guest {
     /// Counts rows of calls that worked.
     pub fn count_records(&mut self, records: usize) {
         self.stats.records += records as u64;
+        if records > 0 {
+            self.failed_in_a_row = 0;
+        }
+    }
+
+    /// Counts a record that failed alone. A function that fails on one record after the other, for
+    /// whatever reason, gets no more of them: each costs an instance, and none is of use. What a function
+    /// rejects by itself is an answer, and not counted.
+    pub fn condemn(&mut self, kind: RejectKind) -> Result<(), CallFailure> {
+        if kind == RejectKind::Rejected {
+            return Ok(());
+        }
+        self.failed_in_a_row += 1;
+        if self.failed_in_a_row <= self.limits.failures_in_a_row_max {
+            return Ok(());
+        }
+        let words = format!(
+            "QUARANTINED: {} records in a row failed, the last by {}; none was tried after it",
+            self.failed_in_a_row,
+            kind.name()
+        );
+        Err(fatal(words, RejectKind::Quarantined))
     }
 
     /// Drops the instance without a word to it: it trapped, or is not to be trusted.
@@ -524,7 +548,7 @@ pub(super) fn open(
         }
         Ok((Err(failure),)) => Err(CallFailure {
             kind: RejectKind::Rejected,
-            message: super::host::cut(&failure.message, limits.message_bytes_max).to_string(),
+            message: super::host::clean(&failure.message, limits.message_bytes_max),
             log: live.store.data().log.last_lines(),
             row: None,
             fatal: true,

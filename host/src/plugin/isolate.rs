@@ -57,10 +57,12 @@ pub(super) fn isolate<T>(
         if let Some(row) = hint {
             hints += 1;
             let at = part.start + row;
+            guest.condemn(failure.kind)?;
             rejected.push(failure.reject(at as u32));
             push(&mut parts, at + 1..part.end);
             push(&mut parts, part.start..at);
         } else if len == 1 {
+            guest.condemn(failure.kind)?;
             rejected.push(failure.reject(part.start as u32));
         } else {
             slow |= failure.kind == super::RejectKind::Deadline;

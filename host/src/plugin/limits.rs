@@ -49,6 +49,11 @@ pub struct Limits {
     pub timer_ops_max: usize,
     /// Bytes of a reject reason, panic text or failure message; the rest is cut. Default 4 KiB, at most 64 KiB.
     pub message_bytes_max: usize,
+    /// Records that may fail by a fault (not by a reject) one after the other, before the function gets no more
+    /// and the job ends as quarantined. Default 10,000, at most 1,000,000,000.
+    pub failures_in_a_row_max: u64,
+    /// Whether stand-ins for WASI are linked (`abi::wasi`). Default off: its imports are traps.
+    pub wasi_inert: bool,
     /// Whether calls can be stopped. Off spares a trusted plugin the checks in its loops (up to 40 % of
     /// branchy code), and then nothing bounds its time. Default on.
     pub interruptible: bool,
@@ -75,6 +80,8 @@ impl Default for Limits {
             state_bytes_max: MIB,
             timer_ops_max: 1_000_000,
             message_bytes_max: 4 << 10,
+            failures_in_a_row_max: 10_000,
+            wasi_inert: false,
             interruptible: true,
         }
     }
@@ -102,6 +109,8 @@ impl Limits {
             state_bytes_max: 64 * MIB,
             timer_ops_max: 10_000_000,
             message_bytes_max: 64 << 10,
+            failures_in_a_row_max: 1_000_000_000,
+            wasi_inert: true,
             interruptible: true,
         }
     }
@@ -109,32 +118,247 @@ impl Limits {
     /// No value above its hard maximum, no soft limit above its hard one, and no record allowed more time
     /// than a batch.
     pub fn clamped(&self) -> Limits {
-        let max = Limits::max();
-        let memory_bytes_max = self.memory_bytes_max.min(max.memory_bytes_max);
-        let call_cpu = self.call_cpu.min(max.call_cpu);
-        Limits {
-            memory_bytes_max,
-            memory_bytes_soft: self.memory_bytes_soft.min(memory_bytes_max),
-            table_elements_max: self.table_elements_max.min(max.table_elements_max),
-            call_cpu,
-            record_cpu: self.record_cpu.min(max.record_cpu).min(call_cpu),
-            call_wall: self.call_wall.min(max.call_wall),
-            search_cpu: self.search_cpu.min(max.search_cpu),
-            open_cpu: self.open_cpu.min(max.open_cpu),
-            output_bytes_max: self.output_bytes_max.min(max.output_bytes_max),
-            output_records_max: self.output_records_max.min(max.output_records_max),
-            fan_out_max: self.fan_out_max.min(max.fan_out_max),
-            log_line_bytes_max: self.log_line_bytes_max.min(max.log_line_bytes_max),
-            log_lines_max: self.log_lines_max.min(max.log_lines_max),
-            log_bytes_max: self.log_bytes_max.min(max.log_bytes_max),
-            metrics_max: self.metrics_max.min(max.metrics_max),
-            state_bytes_max: self.state_bytes_max.min(max.state_bytes_max),
-            timer_ops_max: self.timer_ops_max.min(max.timer_ops_max),
-            message_bytes_max: self.message_bytes_max.min(max.message_bytes_max),
-            interruptible: self.interruptible,
+        self.clamped_to(&Limits::max())
+    }
+
+    /// The same under an operator's maxima.
+    pub fn clamped_to(&self, max: &Limits) -> Limits {
+        let mut limits = self.clone();
+        for setting in SETTINGS {
+            let most = (setting.get)(max);
+            if (setting.get)(&limits) > most {
+                (setting.set)(&mut limits, most);
+            }
         }
+        limits.memory_bytes_soft = limits.memory_bytes_soft.min(limits.memory_bytes_max);
+        limits.record_cpu = limits.record_cpu.min(limits.call_cpu);
+        limits.wasi_inert &= max.wasi_inert;
+        limits
     }
 }
+
+/// What a setting counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Bytes.
+    Bytes,
+    /// Milliseconds.
+    Millis,
+    /// Things.
+    Count,
+}
+
+/// A limit as people set it: in a job's `[plugin.x]`, and as an upper bound in the operator's `[limits]`.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its key.
+    pub key: &'static str,
+    /// What of.
+    pub about: &'static str,
+    /// What happens past it: the kind of the error, or what is done instead.
+    pub past: &'static str,
+    /// What it counts.
+    pub unit: Unit,
+    /// Least value that may be set.
+    pub least: u64,
+    /// Reads it.
+    pub get: fn(&Limits) -> u64,
+    /// Sets it.
+    pub set: fn(&mut Limits, u64),
+}
+
+/// A field of `Limits` as a number.
+macro_rules! field {
+    ($field:ident) => {
+        (|l| l.$field as u64, |l, v| l.$field = v as _)
+    };
+    ($field:ident ms) => {
+        (
+            |l| l.$field.as_millis() as u64,
+            |l, v| l.$field = Duration::from_millis(v),
+        )
+    };
+}
+
+/// Reads and sets.
+type Access = (fn(&Limits) -> u64, fn(&mut Limits, u64));
+
+const fn setting(
+    key: &'static str,
+    about: &'static str,
+    past: &'static str,
+    unit: Unit,
+    least: u64,
+    access: Access,
+) -> Setting {
+    Setting {
+        key,
+        about,
+        past,
+        unit,
+        least,
+        get: access.0,
+        set: access.1,
+    }
+}
+
+/// All that people can set, in the order in which it is shown.
+pub const SETTINGS: &[Setting] = {
+    use Unit::{Bytes, Count, Millis};
+    &[
+        setting(
+            "memory",
+            "linear memory of an instance",
+            "memory",
+            Bytes,
+            MIB,
+            (
+                |l| l.memory_bytes_max,
+                // The soft limit follows, so that leaking tool-chains keep their room.
+                |l, v| {
+                    l.memory_bytes_max = v;
+                    l.memory_bytes_soft = v / 4 * 3;
+                },
+            ),
+        ),
+        setting(
+            "table-elements",
+            "elements of all tables",
+            "growing fails",
+            Count,
+            0,
+            field!(table_elements_max),
+        ),
+        setting(
+            "call-deadline",
+            "CPU time of a call",
+            "deadline",
+            Millis,
+            1,
+            field!(call_cpu ms),
+        ),
+        setting(
+            "record-deadline",
+            "CPU time of a call for one record alone",
+            "deadline",
+            Millis,
+            1,
+            field!(record_cpu ms),
+        ),
+        setting(
+            "wall-deadline",
+            "time of a call, waiting for a core not counted",
+            "the job fails",
+            Millis,
+            100,
+            field!(call_wall ms),
+        ),
+        setting(
+            "search-deadline",
+            "CPU time to find the failing records of a batch",
+            "the job fails",
+            Millis,
+            100,
+            field!(search_cpu ms),
+        ),
+        setting(
+            "open-deadline",
+            "CPU time to start an instance",
+            "the job fails",
+            Millis,
+            1,
+            field!(open_cpu ms),
+        ),
+        setting(
+            "output",
+            "bytes that a call puts out",
+            "output-limit",
+            Bytes,
+            1 << 10,
+            field!(output_bytes_max),
+        ),
+        setting(
+            "output-records",
+            "records that a call puts out",
+            "output-limit",
+            Count,
+            1,
+            field!(output_records_max),
+        ),
+        setting(
+            "fan-out",
+            "records that one record becomes",
+            "output-limit",
+            Count,
+            1,
+            field!(fan_out_max),
+        ),
+        setting(
+            "state",
+            "bytes of one accumulator or state",
+            "state-limit",
+            Bytes,
+            1 << 10,
+            field!(state_bytes_max),
+        ),
+        setting(
+            "timers",
+            "timers that a call sets or deletes",
+            "timer-limit",
+            Count,
+            0,
+            field!(timer_ops_max),
+        ),
+        setting(
+            "metrics",
+            "names of metrics of an instance",
+            "metric-limit",
+            Count,
+            0,
+            field!(metrics_max),
+        ),
+        setting(
+            "log-line",
+            "bytes of a log line",
+            "cut",
+            Bytes,
+            16,
+            field!(log_line_bytes_max),
+        ),
+        setting(
+            "log-lines",
+            "log lines of a call",
+            "dropped, counted",
+            Count,
+            0,
+            field!(log_lines_max),
+        ),
+        setting(
+            "log",
+            "log bytes of a call",
+            "dropped, counted",
+            Bytes,
+            0,
+            field!(log_bytes_max),
+        ),
+        setting(
+            "message",
+            "bytes of a reject's or panic's text",
+            "cut",
+            Bytes,
+            16,
+            field!(message_bytes_max),
+        ),
+        setting(
+            "failures-in-a-row",
+            "records that fail by a fault one after the other",
+            "quarantined",
+            Count,
+            1,
+            field!(failures_in_a_row_max),
+        ),
+    ]
+};
 
 /// What compiling one plugin may cost. The operator's word only: no job changes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -258,6 +482,37 @@ mod tests {
     #[test]
     fn defaults_are_within_the_maximum() {
         assert_eq!(Limits::default().clamped(), Limits::default());
+    }
+
+    #[test]
+    fn settings_read_what_they_set_and_their_defaults_lie_between_least_and_most() {
+        for setting in SETTINGS {
+            let (usual, most) = (
+                (setting.get)(&Limits::default()),
+                (setting.get)(&Limits::max()),
+            );
+            assert!(
+                setting.least <= usual && usual <= most,
+                "{}: {} <= {usual} <= {most}",
+                setting.key,
+                setting.least
+            );
+            let mut limits = Limits::default();
+            (setting.set)(&mut limits, setting.least + 1);
+            assert_eq!((setting.get)(&limits), setting.least + 1, "{}", setting.key);
+            (setting.set)(&mut limits, u64::from(u32::MAX));
+            let clamped = (setting.get)(&limits.clamped());
+            assert!(clamped <= most, "{}: {clamped}", setting.key);
+        }
+    }
+
+    #[test]
+    fn an_operators_maximum_bounds_the_defaults_too() {
+        let mut max = Limits::max();
+        max.memory_bytes_max = 8 * MIB;
+        let limits = Limits::default().clamped_to(&max);
+        assert_eq!(limits.memory_bytes_max, 8 * MIB);
+        assert!(limits.memory_bytes_soft <= 8 * MIB);
     }
 
     #[test]

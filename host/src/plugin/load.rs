@@ -8,6 +8,7 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
 use super::abi::imports::{HOST, TYPES};
 use super::abi::types::Level;
+use super::abi::wasi;
 use super::cache::hex;
 use super::compile::{self, Request};
 use super::engine::{Engine, EngineError};
@@ -301,6 +302,15 @@ impl Engine {
             let mut linker = flavour
                 .fresh_linker()
                 .map_err(|e| LoadError::Compile(format!("{e:#}")))?;
+            if limits.wasi_inert {
+                for name in imports.iter().filter(|name| is_wasi(name)) {
+                    let interface = name.rsplit_once('@').map_or(&**name, |(i, _)| i);
+                    linker
+                        .instance(name)
+                        .and_then(|mut at| wasi::link(interface, &mut at))
+                        .map_err(|e| LoadError::Compile(format!("{e:#}")))?;
+                }
+            }
             linker
                 .define_unknown_imports_as_traps(&component)
                 .map_err(|e| LoadError::Imports(vec![format!("{e:#}")]))?;

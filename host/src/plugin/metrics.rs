@@ -2,6 +2,9 @@
 //!
 //! Values of a call count when the call returned ok, like all its effects.
 
+use super::RejectKind;
+use super::failure::Wrong;
+
 /// Kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MetricKind {
@@ -44,12 +47,14 @@ impl Metrics {
         name: &str,
         kind: MetricKind,
         names_max: usize,
-    ) -> Result<u32, String> {
+    ) -> Result<u32, Wrong> {
         if let Some(i) = self.metrics.iter().position(|m| m.name == name) {
             let known = self.metrics[i].kind;
             if known != kind {
                 return Err(
-                    format!("metric \"{name}\" is a {known:?}, and now a {kind:?}").to_lowercase(),
+                    format!("metric \"{name}\" is a {known:?}, and now a {kind:?}")
+                        .to_lowercase()
+                        .into(),
                 );
             }
             return Ok(i as u32);
@@ -63,10 +68,14 @@ impl Metrics {
             return Err(format!(
                 "metric name {:?} is not [a-z][a-z0-9_-]{{0,99}}",
                 super::host::cut(name, 100)
-            ));
+            )
+            .into());
         }
         if self.metrics.len() >= names_max {
-            return Err(format!("more than {names_max} metrics"));
+            return Err(Wrong::limit(
+                RejectKind::MetricLimit,
+                format!("more than {names_max} metrics"),
+            ));
         }
         self.metrics.push(empty(name.to_string(), kind));
         self.pending.push(None);
@@ -155,11 +164,11 @@ mod tests {
         let mut m = Metrics::default();
         m.register("a", MetricKind::Gauge, 1).unwrap();
         assert_eq!(
-            m.register("b", MetricKind::Gauge, 1).unwrap_err(),
+            m.register("b", MetricKind::Gauge, 1).unwrap_err().message,
             "more than 1 metrics"
         );
         assert_eq!(
-            m.register("a", MetricKind::Counter, 1).unwrap_err(),
+            m.register("a", MetricKind::Counter, 1).unwrap_err().message,
             "metric \"a\" is a gauge, and now a counter"
         );
         assert!(m.record(7, 1.0).is_err());

@@ -11,7 +11,7 @@ use super::abi::output::{self, Collected, RowMap};
 use super::abi::staging::{Rules, Segment};
 use super::abi::types::{BatchIn, BytesIn, Domain, FailureOut, FiredIn, StatesIn, StatesResult};
 use super::aggregate::{blobs_in, migrate};
-use super::failure::CallFailure;
+use super::failure::{CallFailure, Wrong};
 use super::host::HostState;
 use super::instance::{CallSetup, Guest};
 use super::isolate::isolate;
@@ -350,7 +350,7 @@ fn nothing(states: &[Option<Box<[u8]>>], rejected: Vec<Rejected>) -> Processed {
     }
 }
 
-fn states_of(answer: &StatesResult, expected: usize, bytes_max: u64) -> Result<States, String> {
+fn states_of(answer: &StatesResult, expected: usize, bytes_max: u64) -> Result<States, Wrong> {
     check::offsets(&answer.data.offsets, answer.data.data.len())
         .map_err(|e| format!("states: {e}"))?;
     let found = answer.data.offsets.len() - 1;
@@ -358,15 +358,17 @@ fn states_of(answer: &StatesResult, expected: usize, bytes_max: u64) -> Result<S
         return Err(format!(
             "{found} states and {} marks for {expected} groups",
             answer.present.len()
-        ));
+        )
+        .into());
     }
     check::marks(&answer.present).map_err(|e| format!("states: present: {e}"))?;
     let mut states = Vec::with_capacity(expected);
     for (group, ends) in answer.data.offsets.windows(2).enumerate() {
         let len = u64::from(ends[1] - ends[0]);
         if len > bytes_max {
-            return Err(format!(
-                "the state of group {group} has {len} bytes, more than {bytes_max}"
+            return Err(Wrong::limit(
+                RejectKind::StateLimit,
+                format!("the state of group {group} has {len} bytes, more than {bytes_max}"),
             ));
         }
         let there = answer.present[group] == 1;

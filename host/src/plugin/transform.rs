@@ -6,7 +6,7 @@ use super::abi::input::{InputColumns, Lowered};
 use super::abi::output::{self, Collected, RowMap};
 use super::abi::staging::{Rules, Segment};
 use super::abi::types::{BatchIn, FailureOut};
-use super::failure::CallFailure;
+use super::failure::{CallFailure, Wrong};
 use super::host::HostState;
 use super::instance::{CallSetup, Guest};
 use super::isolate::isolate;
@@ -268,6 +268,9 @@ fn in_batch(rejected: Rejected, good: &GoodRows) -> Rejected {
 
 /// Lets a call pull what was not passed.
 pub(super) fn open_extras(state: &mut HostState, lowered: &Lowered) {
+    if state.limits.wasi_inert {
+        state.wasi.now_ms = lowered.newest_ms();
+    }
     state.extras.key_nulls.clone_from(&lowered.key_nulls);
     state.extras.value_nulls.clone_from(&lowered.value_nulls);
     state.extras.headers.clone_from(&lowered.headers);
@@ -281,13 +284,15 @@ fn open_batch(state: &mut HostState, lowered: &Lowered, rules: Rules) {
 }
 
 /// What a call that returned ok put out, its fan-out checked.
-pub(super) fn effects(state: &mut HostState) -> Result<Effects, String> {
+pub(super) fn effects(state: &mut HostState) -> Result<Effects, Wrong> {
     let rules = state
         .rules
         .take()
         .expect("set before the call, put back by imports");
     let staging = state.staging.as_mut().expect("put back by imports");
-    staging.check_fan_out(&rules, &state.limits)?;
+    staging
+        .check_fan_out(&rules, &state.limits)
+        .map_err(|e| Wrong::limit(RejectKind::OutputLimit, e))?;
     Ok(Effects {
         segments: std::mem::take(&mut staging.segments),
         rejects: std::mem::take(&mut state.rejects),

@@ -10,7 +10,7 @@ mod step;
 mod window;
 
 pub use common::FunctionRef;
-pub use plugin::{PluginSettings, PluginSpec};
+pub use plugin::{PluginSettings, PluginSpec, read_limits, show as show_limit};
 pub use sink::SinkSpec;
 pub use source::{EventTimeSpec, SourceSpec, TableSpec};
 pub use step::{Doing, StepSpec};

@@ -9,11 +9,11 @@ use super::types::{
     BytesAnswer, BytesOut, Domain, HeadersAnswer, HeadersOut, Level, MetricKindOut, NullsAnswer,
     Payload,
 };
-use crate::plugin::failure::Abort;
-use crate::plugin::host::{HostState, cut};
+use crate::plugin::failure::{Abort, Wrong};
+use crate::plugin::host::{HostState, clean};
 use crate::plugin::limits::Limits;
 use crate::plugin::metrics::MetricKind;
-use crate::plugin::{TimeDomain, TimerOp};
+use crate::plugin::{RejectKind, TimeDomain, TimerOp};
 use crate::record::Blobs;
 
 /// The interface's name.
@@ -34,8 +34,8 @@ type Emit = (
 const REASON_BYTES_MAX: usize = 1 << 20;
 
 /// Notes what was wrong, and makes the guest trap.
-fn bad_output(state: &mut HostState, message: String) -> wasmtime::Error {
-    state.abort = Some(Abort::bad_output(message));
+fn bad_output(state: &mut HostState, wrong: impl Into<Wrong>) -> wasmtime::Error {
+    state.abort = Some(Abort::from(wrong.into()));
     wasmtime::Error::msg("stopped by the host: bad output")
 }
 
@@ -153,8 +153,8 @@ fn link_output(
     host.func_wrap(
         "emit-headers",
         |mut cx: Cx<'_>, (headers,): (HeadersOut,)| {
-            staged(&mut cx, "emit-headers", |staging, cx, _, _| {
-                staging.set_headers(cx, &headers)
+            staged(&mut cx, "emit-headers", |staging, cx, _, limits| {
+                staging.set_headers(cx, &headers, limits)
             })
         },
     )?;
@@ -178,13 +178,14 @@ fn link_output(
         }
         // A row may be rejected twice, yet a guest cannot fill the host with reasons.
         if state.rejects.len() >= 2 * state.reject_below as usize {
+            let words = "reject: called more than twice a row".to_string();
             return Err(bad_output(
                 state,
-                "reject: called more than twice a row".into(),
+                Wrong::limit(RejectKind::RejectLimit, words),
             ));
         }
-        let room = REASON_BYTES_MAX - state.reject_bytes;
-        let reason = cut(&reason, state.limits.message_bytes_max.min(room)).to_string();
+        let room = REASON_BYTES_MAX.saturating_sub(state.reject_bytes);
+        let reason = clean(&reason, state.limits.message_bytes_max.min(room));
         state.reject_bytes += reason.len();
         state.rejects.push((row, reason));
         Ok(())
@@ -193,10 +194,7 @@ fn link_output(
         "failing-row",
         |mut cx: Cx<'_>, (row, message): (u32, String)| {
             let state = cx.data_mut();
-            state.failing_row = Some((
-                row,
-                cut(&message, state.limits.message_bytes_max).to_string(),
-            ));
+            state.failing_row = Some((row, clean(&message, state.limits.message_bytes_max)));
             Ok(())
         },
     )?;
@@ -220,7 +218,14 @@ fn staged(
     let state = cx.data_mut();
     state.staging = Some(staging);
     state.rules = Some(rules);
-    result.map_err(|e| bad_output(state, e))
+    result.map_err(|message| {
+        let over = state.staging.as_ref().is_some_and(|s| s.over_limit);
+        let kind = match over {
+            true => RejectKind::OutputLimit,
+            false => RejectKind::BadOutput,
+        };
+        bad_output(state, Wrong { kind, message })
+    })
 }
 
 fn timer(
@@ -247,7 +252,10 @@ fn timer(
             "{name}: more than {} timers set or deleted by one call",
             state.limits.timer_ops_max
         );
-        return Err(bad_output(state, message));
+        return Err(bad_output(
+            state,
+            Wrong::limit(RejectKind::TimerLimit, message),
+        ));
     }
     let domain = match domain {
         Domain::Event => TimeDomain::Event,

@@ -191,6 +191,12 @@ impl LoweredBytes {
 }
 
 impl Lowered {
+    /// The newest timestamp that is passed in; 0 where none is.
+    pub fn newest_ms(&self) -> u64 {
+        let newest = self.timestamps.iter().flat_map(|t| t.iter()).max();
+        newest.map_or(0, |t| u64::try_from(*t).unwrap_or(0))
+    }
+
     /// For one call.
     pub fn of(columns: &InputColumns) -> Lowered {
         let len = columns.len;

@@ -194,9 +194,11 @@ pub struct Staging {
     headers: Option<Headers>,
     bytes: u64,
     records: u64,
+    /// What was wrong last was only too much of it.
+    pub over_limit: bool,
 }
 
-/// What is wrong, and whether it is a limit of size.
+/// What is wrong.
 pub type EmitResult = Result<(), String>;
 
 impl Staging {
@@ -239,7 +241,14 @@ impl Staging {
     }
 
     /// `host.emit-headers`.
-    pub fn set_headers(&mut self, store: &Memory<'_>, headers: &HeadersOut) -> EmitResult {
+    pub fn set_headers(
+        &mut self,
+        store: &Memory<'_>,
+        headers: &HeadersOut,
+        limits: &Limits,
+    ) -> EmitResult {
+        let size = bytes_size(&headers.names) + bytes_size(&headers.values);
+        self.add_bytes(size + 4 * headers.first.len() as u64, limits)?;
         let first = headers.first.as_le_slice(store);
         let read = |name: &str, col: &BytesOut| -> Result<Blobs, String> {
             let (o, d) = checked(store, col).map_err(|e| format!("emit-headers: {name}: {e}"))?;
@@ -247,8 +256,6 @@ impl Staging {
         };
         let names = read("names", &headers.names)?;
         let values = read("values", &headers.values)?;
-        self.bytes +=
-            bytes_size(&headers.names) + bytes_size(&headers.values) + 4 * first.len() as u64;
         if names.len() != values.len() {
             return Err(format!(
                 "emit-headers: {} names for {} values",
@@ -263,6 +270,19 @@ impl Staging {
             values,
         });
         Ok(())
+    }
+
+    /// Before anything of that size is copied.
+    fn add_bytes(&mut self, size: u64, limits: &Limits) -> EmitResult {
+        self.bytes += size;
+        if self.bytes <= limits.output_bytes_max {
+            return Ok(());
+        }
+        self.over_limit = true;
+        Err(format!(
+            "emit: more than {} bytes put out by one call",
+            limits.output_bytes_max
+        ))
     }
 
     /// `host.emit`, checked and copied.
@@ -289,6 +309,7 @@ impl Staging {
         };
         self.records += n as u64;
         if self.records > limits.output_records_max {
+            self.over_limit = true;
             return Err(format!(
                 "emit: more than {} records put out by one call",
                 limits.output_records_max
@@ -301,13 +322,7 @@ impl Staging {
         }
         size += timestamps.as_ref().map_or(0, |t| 8 * t.len() as u64);
         size += payload_size(&payload);
-        self.bytes += size;
-        if self.bytes > limits.output_bytes_max {
-            return Err(format!(
-                "emit: more than {} bytes put out by one call",
-                limits.output_bytes_max
-            ));
-        }
+        self.add_bytes(size, limits)?;
         let key_nulls = self.key_nulls.take();
         let value_nulls = self.value_nulls.take();
         let headers = self.headers.take();

@@ -6,6 +6,7 @@ mod load;
 mod process;
 mod rust;
 mod transform;
+mod wasi;
 
 use std::sync::{Arc, OnceLock};
 

@@ -115,7 +115,7 @@ fn a_panic_is_told_with_its_text() {
 fn endless_recursion_costs_its_record_only() {
     assert_eq!(
         only("d!!"),
-        "trap: the guest's stack overflowed (endless recursion?)"
+        "stack: the guest's stack overflowed (endless recursion?)"
     );
 }
 
@@ -160,10 +160,10 @@ fn a_list_outside_of_the_memory_is_bad_output() {
 }
 
 #[test]
-fn oversized_output_is_bad_output() {
+fn oversized_output_has_a_kind_of_its_own() {
     assert_eq!(
         only("b!!"),
-        "bad-output: emit: more than 33554432 bytes put out by one call"
+        "output-limit: emit: more than 33554432 bytes put out by one call"
     );
 }
 
