@@ -43,6 +43,8 @@ pub mod sink;
 #[doc(hidden)]
 pub mod source;
 #[doc(hidden)]
+pub mod state;
+#[doc(hidden)]
 pub mod table;
 #[doc(hidden)]
 pub mod window;

@@ -2,11 +2,12 @@
 //!
 //! A task hands a step all records of a boundary, then the boundary itself (watermarks, processing
 //! time), and asks again while the step has more to put out. Steps use no clock, file, channel or
-//! thread; what they keep, they can hand out entry by entry and take back (`entries`, `restore`).
+//! thread; what they keep, they can hand out, whole or as changes, and take back (`snapshot`, `restore`).
 
 use crate::config::plan::Port;
 use crate::plugin::{Fault, Rejected};
 use crate::record::{Batch, Windows};
+use crate::state::{Extent, Malformed, StateBuffer, StateEntry, StateRef, replay};
 use crate::time::Watermark;
 
 /// Key groups of a job: keyed state is dealt to tasks, and stored, by these. Must stay stable.
@@ -78,17 +79,6 @@ pub enum Progress {
     Done,
 }
 
-/// One piece of a step's state. `key` is unique within the step and key group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StateEntry {
-    /// Who owns it.
-    pub key_group: u16,
-    /// Name of the piece.
-    pub key: Vec<u8>,
-    /// Its bytes; none: it was deleted since the last snapshot.
-    pub value: Option<Vec<u8>>,
-}
-
 /// What a task of a step in complete mode knows before a boundary. All tasks put out everything where one of them
 /// has a change and one of them (maybe another) has a reason to fire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -140,21 +130,23 @@ pub trait Step: Send {
     fn next_wakeup(&self) -> Option<i64> {
         None
     }
-    /// All state, entry by entry (in key order within a key group, so that two snapshots of one state are the
-    /// same bytes).
-    fn snapshot(&mut self, each: &mut dyn FnMut(StateEntry)) {
-        let _ = each;
+    /// Appends state to `into`, in any order: all of it, or what changed since the last call. Answers which; a step
+    /// that cannot tell what changed answers a request for changes with all of it.
+    fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Extent {
+        let _ = (extent, into);
+        Extent::Whole
     }
-    /// Takes one entry back. Entries come before the first batch.
-    fn restore(&mut self, entry: &StateEntry) -> Result<(), StepError> {
+    /// Takes one entry back. Entries come before the first batch, in any order, each once.
+    fn restore(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {
         Err(StepError::Failed(format!(
             "this step keeps no state, yet a checkpoint has some ({} bytes)",
             entry.key.len()
         )))
     }
     /// Whether an entry belongs to every task of the step (rows of a replicated table), not only to that of its key
-    /// group. All tasks hold the same of these: one task's are stored, and all get them back.
-    fn is_shared(&self, entry: &StateEntry) -> bool {
+    /// group. All tasks hold the same of these: one task's are stored (see `StateBuffer::takes_shared`), and all get
+    /// them back.
+    fn is_shared(&self, entry: StateRef<'_>) -> bool {
         let _ = entry;
         false
     }
@@ -170,6 +162,21 @@ pub trait Step: Send {
     fn state_bytes(&self) -> usize {
         0
     }
+}
+
+/// All state of a step, in order of key group and name: what tests and people look at. It counts as a snapshot.
+pub fn entries_of(step: &mut dyn Step) -> Vec<StateEntry> {
+    let mut buffer = StateBuffer::default();
+    step.snapshot(Extent::Whole, &mut buffer);
+    let mut entries = Vec::new();
+    let mut each = |entry: StateRef<'_>| {
+        entries.push(entry.into());
+        Ok(())
+    };
+    replay::<Malformed>(&[buffer.bytes()], &mut each)
+        .expect("a step's own entries are well formed");
+    entries.sort();
+    entries
 }
 
 /// Sets what every window result has: keys, timestamps and windows come from the group.

@@ -31,7 +31,7 @@ pub struct Manifest {
     pub run: String,
     /// The input was read to its end and everything is written: there is nothing to go on with.
     pub finished: bool,
-    /// Files of state, in the same folder.
+    /// Files of state, in the same folder: of each step and task a base, then what changed after it, in order.
     pub files: Vec<StateFile>,
     /// Position of each partition read: source name, partition.
     pub positions: Vec<PartitionPosition>,
@@ -80,16 +80,54 @@ pub struct StateFile {
     pub bytes: u64,
     /// xxh3-64 of all its bytes, hex.
     pub checksum: String,
-    /// Entries in it.
+    /// Entries that it sets.
     pub entries: u64,
+    /// The task that wrote it.
+    #[serde(default)]
+    pub task: u32,
+    /// The epoch at whose end it was taken; 0: a file of format 1, which says nothing of these.
+    #[serde(default)]
+    pub epoch: u64,
+    /// The file whose state it changes, which stands before it in the list; none: it holds everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builds_on: Option<String>,
+}
+
+impl StateFile {
+    /// Its checksum, as a number.
+    pub fn sum(&self) -> u64 {
+        u64::from_str_radix(&self.checksum, 16).unwrap_or_default()
+    }
 }
 
 /// xxh3-64 as it is written in manifests.
 pub fn checksum(bytes: &[u8]) -> String {
-    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(bytes))
+    hex(xxhash_rust::xxh3::xxh3_64(bytes))
+}
+
+/// A checksum as it is written in manifests.
+pub fn hex(sum: u64) -> String {
+    format!("{sum:016x}")
 }
 
 impl Manifest {
+    /// Files of state by chain: a base, and what builds on it. The error says what does not fit.
+    pub fn chains(&self) -> Result<Vec<Vec<&StateFile>>, String> {
+        let mut chains: Vec<Vec<&StateFile>> = Vec::new();
+        for file in &self.files {
+            let Some(base) = &file.builds_on else {
+                chains.push(vec![file]);
+                continue;
+            };
+            let chain = chains
+                .iter_mut()
+                .find(|chain| chain.last().is_some_and(|last| last.name == *base))
+                .ok_or_else(|| format!("{} builds on {base}, which is not before it", file.name))?;
+            chain.push(file);
+        }
+        Ok(chains)
+    }
+
     /// The file's bytes: a line of checksum, then JSON.
     pub fn encode(&self) -> Vec<u8> {
         let json = serde_json::to_vec_pretty(self).expect("a manifest is plain data");

@@ -17,4 +17,6 @@ pub use manifest::{JobIdentity, Manifest, StateFile};
 pub use store::{CheckpointStore, StoreError};
 
 /// The version of manifests and state files that this host writes. It reads all versions up to it.
-pub const FORMAT_VERSION: u32 = 1;
+///
+/// 1: every file of state is a whole one. 2: files of state say whose they are, and may build on others.
+pub const FORMAT_VERSION: u32 = 2;

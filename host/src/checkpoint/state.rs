@@ -1,184 +1,237 @@
-//! Files of state: entries of one step, one after the other.
+//! Files of state: entries of one step from one task, and whose they are.
 //!
 //! Layout, all integers little-endian; must stay stable:
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 4 | `WMS1` |
-//! | 8 | number of entries |
-//! | per entry: 2, 4, 4, n, m | key group, n, m, the entry's key, its value |
+//! | any | entries (`state::StateBuffer`) |
+//! | n | name of the step |
+//! | 4 | n |
+//! | 4 | number of the task |
+//! | 8 | epoch at whose end it was taken |
+//! | 8 | xxh3-64 of the job's name, a zero byte and the run |
+//! | 8 | checksum of the file that it builds on; 0: it is a base |
+//! | 8 | number of entries that it sets |
+//! | 4 | `WMS2` |
 //! | 8 | xxh3-64 of all before |
+//!
+//! The foot is behind the entries so that these are written where they stand, and nothing is copied. It makes a file
+//! that was put in another's place be noticed, even if the manifest that names it says nothing wrong.
+//!
+//! Version 1 (read, not written any more): `WMS1`, the number of entries (8), the entries (likewise, without
+//! deletions), the checksum.
 
-use crate::step::StateEntry;
+use std::ops::Range;
 
-const MAGIC: &[u8; 4] = b"WMS1";
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-/// Writes entries; those without value (deletions) are left out: this is a whole base.
-#[derive(Debug)]
-pub struct StateWriter {
-    bytes: Vec<u8>,
-    entries: u64,
+const MAGIC: &[u8; 4] = b"WMS2";
+const MAGIC_1: &[u8; 4] = b"WMS1";
+/// Bytes of the foot beside the step's name.
+const FOOT: usize = 4 + 4 + 8 + 8 + 8 + 8 + 4 + 8;
+
+/// Whose state a file holds, and what it builds on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding<'a> {
+    /// Name of the job.
+    pub job: &'a str,
+    /// The run.
+    pub run: &'a str,
+    /// Name of the step.
+    pub step: &'a str,
+    /// The task that wrote it.
+    pub task: u32,
+    /// The epoch at whose end it was taken.
+    pub epoch: u64,
+    /// Checksum of the file before it; none: it is a base.
+    pub builds_on: Option<u64>,
 }
 
-impl Default for StateWriter {
-    fn default() -> StateWriter {
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend(0u64.to_le_bytes());
-        StateWriter { bytes, entries: 0 }
+impl Binding<'_> {
+    fn owner(&self) -> u64 {
+        let mut hash = Xxh3::new();
+        hash.update(self.job.as_bytes());
+        hash.update(&[0]);
+        hash.update(self.run.as_bytes());
+        hash.digest()
+    }
+
+    /// Everything of the foot before the number of entries.
+    fn bytes(&self) -> Vec<u8> {
+        let name = u32::try_from(self.step.len()).expect("names of steps are short");
+        let mut bytes = Vec::with_capacity(self.step.len() + FOOT);
+        bytes.extend_from_slice(self.step.as_bytes());
+        bytes.extend_from_slice(&name.to_le_bytes());
+        bytes.extend_from_slice(&self.task.to_le_bytes());
+        bytes.extend_from_slice(&self.epoch.to_le_bytes());
+        bytes.extend_from_slice(&self.owner().to_le_bytes());
+        bytes.extend_from_slice(&self.builds_on.unwrap_or(0).to_le_bytes());
+        bytes
     }
 }
 
-impl StateWriter {
-    /// Appends an entry.
-    pub fn push(&mut self, entry: &StateEntry) {
-        let Some(value) = &entry.value else { return };
-        let length = |bytes: &[u8]| {
-            u32::try_from(bytes.len())
-                .expect("keys and values are bounded far below 4 GiB")
-                .to_le_bytes()
-        };
-        self.bytes.extend(entry.key_group.to_le_bytes());
-        self.bytes.extend(length(&entry.key));
-        self.bytes.extend(length(value));
-        self.bytes.extend(&entry.key);
-        self.bytes.extend(value);
-        self.entries += 1;
-    }
-
-    /// How many so far.
-    pub fn entries(&self) -> u64 {
-        self.entries
-    }
-
-    /// The file's bytes.
-    pub fn finish(mut self) -> Vec<u8> {
-        self.bytes[4..12].copy_from_slice(&self.entries.to_le_bytes());
-        let sum = xxhash_rust::xxh3::xxh3_64(&self.bytes);
-        self.bytes.extend(sum.to_le_bytes());
-        self.bytes
-    }
+/// What follows the entries in their file, and the checksum of the whole file, which the file behind builds on.
+pub fn foot(entries: &[u8], count: u64, binding: &Binding<'_>) -> (Vec<u8>, u64) {
+    let mut foot = binding.bytes();
+    foot.extend_from_slice(&count.to_le_bytes());
+    foot.extend_from_slice(MAGIC);
+    let mut hash = Xxh3::new();
+    hash.update(entries);
+    hash.update(&foot);
+    let sum = hash.digest().to_le_bytes();
+    foot.extend_from_slice(&sum);
+    hash.update(&sum);
+    (foot, hash.digest())
 }
 
-/// Reads a file of state, entry by entry. The error says what is wrong with the file.
-pub fn read(
-    bytes: &[u8],
-    each: &mut dyn FnMut(StateEntry) -> Result<(), String>,
-) -> Result<(), String> {
+/// Checks a file, and answers where in it the entries are. `binding`: what it must be; none: it is of version 1. The
+/// error says what is wrong with the file.
+pub fn open(bytes: &[u8], binding: Option<&Binding<'_>>) -> Result<Range<usize>, String> {
     let body = bytes
         .len()
         .checked_sub(8)
         .filter(|&n| n >= 12)
         .ok_or("it is too short")?;
-    if &bytes[..4] != MAGIC {
-        return Err("it does not begin like a file of state".into());
-    }
     let (body, sum) = bytes.split_at(body);
-    if xxhash_rust::xxh3::xxh3_64(body).to_le_bytes() != sum {
+    let is_one = match binding {
+        None => body.starts_with(MAGIC_1),
+        Some(_) => body.ends_with(MAGIC),
+    };
+    if !is_one {
+        return Err("it is no file of state, or cut off".into());
+    }
+    if xxh3_64(body).to_le_bytes() != sum {
         return Err("its checksum does not match: it is torn or was changed".into());
     }
-    let mut cursor = Cursor { bytes: &body[4..] };
-    let count = u64::from_le_bytes(cursor.array()?);
-    for _ in 0..count {
-        let key_group = u16::from_le_bytes(cursor.array()?);
-        let key = u32::from_le_bytes(cursor.array()?) as usize;
-        let value = u32::from_le_bytes(cursor.array()?) as usize;
-        let key = cursor.take(key)?.to_vec();
-        let value = Some(cursor.take(value)?.to_vec());
-        each(StateEntry {
-            key_group,
-            key,
-            value,
-        })?;
-    }
-    if cursor.bytes.is_empty() {
-        Ok(())
-    } else {
-        Err("there is something after its last entry".into())
-    }
-}
-
-struct Cursor<'a> {
-    bytes: &'a [u8],
-}
-
-impl<'a> Cursor<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8], String> {
-        let (head, tail) = self
-            .bytes
-            .split_at_checked(n)
-            .ok_or("an entry reaches past its end")?;
-        self.bytes = tail;
-        Ok(head)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
-        Ok(self
-            .take(N)?
-            .try_into()
-            .expect("take gives as many as asked for"))
+    let Some(binding) = binding else {
+        return Ok(12..body.len());
+    };
+    let foot = &body[..body.len() - MAGIC.len() - 8];
+    match foot.strip_suffix(&binding.bytes()[..]) {
+        Some(entries) => Ok(0..entries.len()),
+        None => Err(format!(
+            "it is not the state of step {:?} and task {} at epoch {}, or not what belongs behind the file before it: another file was put in its place",
+            binding.step, binding.task, binding.epoch
+        )),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::{Item, StateBuffer, items};
 
-    fn file(entries: &[StateEntry]) -> Vec<u8> {
-        let mut writer = StateWriter::default();
-        entries.iter().for_each(|e| writer.push(e));
-        writer.finish()
+    const BINDING: Binding<'_> = Binding {
+        job: "job",
+        run: "run",
+        step: "counts",
+        task: 3,
+        epoch: 7,
+        builds_on: Some(9),
+    };
+
+    fn sample() -> StateBuffer {
+        let mut buffer = StateBuffer::default();
+        buffer.set(0, |_| {}, |_| {});
+        buffer.set(127, |k| k.extend(b"key"), |v| v.extend(b"a value"));
+        buffer.set(5, |k| k.extend(b"\xff"), |v| v.extend([7; 300]));
+        buffer.delete(5, |k| k.extend(b"gone"));
+        buffer
     }
 
-    fn entries(bytes: &[u8]) -> Result<Vec<StateEntry>, String> {
-        let mut all = Vec::new();
-        read(bytes, &mut |e| {
-            all.push(e);
-            Ok(())
-        })?;
-        Ok(all)
-    }
-
-    fn sample() -> Vec<StateEntry> {
-        let entry = |key_group, key: &[u8], value: &[u8]| StateEntry {
-            key_group,
-            key: key.to_vec(),
-            value: Some(value.to_vec()),
-        };
-        vec![
-            entry(0, b"", b""),
-            entry(127, b"key", b"a value"),
-            entry(5, b"\xff", &[7; 300]),
-        ]
+    fn file(buffer: &StateBuffer, binding: &Binding<'_>) -> Vec<u8> {
+        let (foot, sum) = foot(buffer.bytes(), buffer.entries(), binding);
+        let file = [buffer.bytes(), &foot].concat();
+        assert_eq!(xxh3_64(&file), sum);
+        file
     }
 
     #[test]
     fn entries_come_back_as_they_were_written() {
-        assert_eq!(entries(&file(&sample())), Ok(sample()));
-        assert_eq!(entries(&file(&[])), Ok(Vec::new()));
+        for buffer in [sample(), StateBuffer::default()] {
+            let file = file(&buffer, &BINDING);
+            assert_eq!(&file[open(&file, Some(&BINDING)).unwrap()], buffer.bytes());
+        }
     }
 
     #[test]
     fn bytes_of_version_1_are_read_for_ever() {
-        let fixture =
-            b"WMS1\x01\0\0\0\0\0\0\0\x05\0\x01\0\0\0\x02\0\0\0kvv\xed\x81\x4f\x22\x00\x00\x00\x00";
-        let written = file(&[StateEntry {
-            key_group: 5,
-            key: b"k".to_vec(),
-            value: Some(b"vv".to_vec()),
-        }]);
-        assert_eq!(written[..written.len() - 8], fixture[..fixture.len() - 8]);
+        let body = b"WMS1\x01\0\0\0\0\0\0\0\x05\0\x01\0\0\0\x02\0\0\0kvv";
+        let file = [&body[..], &xxh3_64(body).to_le_bytes()].concat();
+        let range = open(&file, None).unwrap();
+        let all: Vec<_> = items(&file[range]).collect();
+        let [Ok((_, Item::Set(entry)))] = all[..] else {
+            panic!("one entry, not {all:?}")
+        };
+        assert_eq!(
+            (entry.key_group, entry.key, entry.value),
+            (5, &b"k"[..], &b"vv"[..])
+        );
+    }
+
+    #[test]
+    fn bytes_of_version_2_are_stable() {
+        let mut buffer = StateBuffer::default();
+        buffer.set(5, |k| k.push(b'k'), |v| v.extend(b"vv"));
+        buffer.delete(6, |k| k.push(b'g'));
+        buffer.delete_all(b"p");
+        let file = file(&buffer, &BINDING);
+        let entries = b"\x05\0\x01\0\0\0\x02\0\0\0kvv\x06\0\x01\0\0\0\xff\xff\xff\xffg\0\0\x01\0\0\0\xfe\xff\xff\xffp";
+        let foot = b"counts\x06\0\0\0\x03\0\0\0\x07\0\0\0\0\0\0\0";
+        assert!(file.starts_with(&[&entries[..], foot].concat()));
+        let owner = xxh3_64(b"job\0run").to_le_bytes();
+        let rest = [&owner[..], b"\x09\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0WMS2"].concat();
+        assert!(file[..file.len() - 8].ends_with(&rest));
     }
 
     #[test]
     fn a_file_cut_anywhere_or_with_a_flipped_bit_is_refused() {
-        let whole = file(&sample());
+        let whole = file(&sample(), &BINDING);
         for length in 0..whole.len() {
-            assert!(entries(&whole[..length]).is_err(), "cut to {length}");
+            assert!(
+                open(&whole[..length], Some(&BINDING)).is_err(),
+                "cut to {length}"
+            );
         }
         for bit in 0..whole.len() * 8 {
             let mut broken = whole.clone();
             broken[bit / 8] ^= 1 << (bit % 8);
-            assert!(entries(&broken).is_err(), "bit {bit}");
+            assert!(open(&broken, Some(&BINDING)).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_another_is_refused() {
+        let whole = file(&sample(), &BINDING);
+        for other in [
+            Binding {
+                job: "other",
+                ..BINDING
+            },
+            Binding {
+                run: "other",
+                ..BINDING
+            },
+            Binding {
+                step: "other",
+                ..BINDING
+            },
+            Binding { task: 4, ..BINDING },
+            Binding {
+                epoch: 8,
+                ..BINDING
+            },
+            Binding {
+                builds_on: Some(8),
+                ..BINDING
+            },
+            Binding {
+                builds_on: None,
+                ..BINDING
+            },
+        ] {
+            let why = open(&whole, Some(&other)).unwrap_err();
+            assert!(why.contains("another file was put in its place"), "{why}");
         }
     }
 }

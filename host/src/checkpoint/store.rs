@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::decide::Found;
-use super::manifest::{Manifest, StateFile, checksum};
+use super::manifest::{Manifest, StateFile, checksum, hex};
+use super::state::{self, Binding};
+use crate::state::StateBuffer;
 
 /// A manifest is small: a larger file is none.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
@@ -156,26 +158,28 @@ impl CheckpointStore {
     /// Writes a file of state: whole and synced when this returns.
     pub fn write_state(
         &self,
-        epoch: u64,
-        step: &str,
-        task: usize,
-        entries: u64,
-        bytes: &[u8],
+        entries: &StateBuffer,
+        binding: &Binding<'_>,
+        builds_on: Option<&StateFile>,
     ) -> Result<StateFile, StoreError> {
-        let name = format!("state-{epoch}-{step}-{task}");
-        self.write(&name, bytes)?;
+        let name = format!("state-{}-{}-{}", binding.epoch, binding.step, binding.task);
+        let (foot, sum) = state::foot(entries.bytes(), entries.entries(), binding);
+        self.write(&name, &[entries.bytes(), &foot])?;
         Ok(StateFile {
             name,
-            step: step.to_owned(),
-            bytes: bytes.len() as u64,
-            checksum: checksum(bytes),
-            entries,
+            step: binding.step.to_owned(),
+            bytes: (entries.bytes().len() + foot.len()) as u64,
+            checksum: hex(sum),
+            entries: entries.entries(),
+            task: binding.task,
+            epoch: binding.epoch,
+            builds_on: builds_on.map(|file| file.name.clone()),
         })
     }
 
     /// Writes the manifest: from here on the checkpoint counts.
     pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
-        self.write(&manifest_name(manifest.epoch), &manifest.encode())
+        self.write(&manifest_name(manifest.epoch), &[&manifest.encode()])
     }
 
     /// Removes all but the newest `keep` whole checkpoints, and files that none of these names.
@@ -188,23 +192,20 @@ impl CheckpointStore {
         manifests.sort_unstable_by(|a, b| b.cmp(a));
         let kept: Vec<u64> = manifests.iter().copied().take(keep.max(1)).collect();
         let mut named = std::collections::BTreeSet::new();
+        let mut all_read = true;
         for &epoch in &kept {
-            // One that does not read is kept with everything of its epoch: it may be looked into.
-            if let Ok(manifest) = self.read_manifest(&manifest_name(epoch)) {
-                named.extend(manifest.files.into_iter().map(|f| f.name));
+            match self.read_manifest(&manifest_name(epoch)) {
+                Ok(manifest) => named.extend(manifest.files.into_iter().map(|f| f.name)),
+                Err(_) => all_read = false,
             }
         }
         for &epoch in manifests.iter().skip(keep.max(1)) {
             self.remove(&manifest_name(epoch))?;
         }
-        let oldest = kept.last().copied().unwrap_or(0);
-        for name in self.names()? {
-            let epoch = name
-                .strip_prefix("state-")
-                .and_then(|n| n.split('-').next())
-                .and_then(|e| e.parse::<u64>().ok());
-            if epoch.is_some_and(|e| e < oldest || !kept.contains(&e)) && !named.contains(&name) {
-                self.remove(&name)?;
+        // What a manifest names that does not read is not known: files stay until it is one of those removed.
+        for name in self.names()?.iter().filter(|_| all_read) {
+            if name.starts_with("state-") && !named.contains(name) {
+                self.remove(name)?;
             }
         }
         Ok(())
@@ -219,14 +220,14 @@ impl CheckpointStore {
         Ok(names)
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    fn write(&self, name: &str, parts: &[&[u8]]) -> Result<(), StoreError> {
         let (path, temporary) = (
             self.folder.join(name),
             self.folder.join(format!("{name}.tmp")),
         );
         let write = || {
             let mut file = File::create(&temporary)?;
-            file.write_all(bytes)?;
+            parts.iter().try_for_each(|part| file.write_all(part))?;
             file.sync_all()?;
             fs::rename(&temporary, &path)?;
             File::open(&self.folder)?.sync_all()

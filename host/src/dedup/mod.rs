@@ -13,20 +13,19 @@
 //! W >= time + within. Records without key are one group; records without timestamp are rejected.
 
 use crate::config::plan::Port;
-use crate::keyed::{
-    KeyId, KeyMap, TimeList, TimeQueue, entry_key, key_of, key_of_entry, timestamp_of,
-};
+use crate::keyed::{KeyId, KeyMap, TimeList, TimeQueue, key_of, key_of_entry, timestamp_of};
 use crate::plugin::{RejectKind, Rejected};
 use crate::record::Batch;
 use crate::record::codec::{Broken, Reader, put_i64};
-use crate::step::{Boundary, Output, Progress, StateEntry, Step, StepError};
+use crate::state::{Extent, StateBuffer, StateRef};
+use crate::step::{Boundary, Output, Progress, Step, StepError};
 use crate::time::Watermark;
 
 /// Times forgotten before the step lets others work.
 const FORGET_MAX: usize = 64 * 1024;
 
 /// Version of entries. Must stay stable: an entry is this byte, then the accepted times of the key (its
-/// name: `keyed::entry_key`), ascending, 8 bytes each.
+/// name: `keyed::put_entry_key`), ascending, 8 bytes each.
 const VERSION: u8 = 1;
 
 /// Drops records that come again, one task's share of keys.
@@ -54,13 +53,14 @@ impl DedupStep {
 
     fn accept(&mut self, key: KeyId, ts: i64) {
         self.keys.get_mut(key).insert(ts, 0);
+        self.keys.touch(key);
         self.accepted.push(ts, key);
     }
 
-    fn restore_times(&mut self, entry: &StateEntry, value: &[u8]) -> Result<(), Broken> {
+    fn restore_times(&mut self, entry: StateRef<'_>) -> Result<(), Broken> {
         let key =
-            key_of_entry(&entry.key).ok_or(Broken::Content("its name is not that of a key"))?;
-        let mut from = Reader::new(value);
+            key_of_entry(entry.key).ok_or(Broken::Content("its name is not that of a key"))?;
+        let mut from = Reader::new(entry.value);
         match from.byte()? {
             VERSION => {}
             other => return Err(Broken::Version(other)),
@@ -152,6 +152,8 @@ impl Step for DedupStep {
             times.remove(ts, 0);
             if times.is_empty() {
                 self.keys.remove(key);
+            } else {
+                self.keys.touch(key);
             }
         }
         Ok(if self.due.is_empty() {
@@ -161,25 +163,19 @@ impl Step for DedupStep {
         })
     }
 
-    fn snapshot(&mut self, each: &mut dyn FnMut(StateEntry)) {
-        for (key_group, key) in self.keys.sorted() {
-            let mut value = vec![VERSION];
-            for &(ts, _) in self.keys.get(key).all() {
-                put_i64(&mut value, ts);
+    fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Extent {
+        let (keys, extent) = self.keys.to_snapshot(extent);
+        self.keys.snapshot(&keys, &[], into, |value, times| {
+            value.push(VERSION);
+            for &(ts, _) in times.all() {
+                put_i64(value, ts);
             }
-            each(StateEntry {
-                key_group,
-                key: entry_key(self.keys.key(key)),
-                value: Some(value),
-            });
-        }
+        });
+        extent
     }
 
-    fn restore(&mut self, entry: &StateEntry) -> Result<(), StepError> {
-        let Some(value) = &entry.value else {
-            return Ok(());
-        };
-        self.restore_times(entry, value)
+    fn restore(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {
+        self.restore_times(entry)
             .map_err(|e| StepError::Failed(format!("the stored state of a dedup is broken: {e}")))
     }
 

@@ -2,6 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::keyed::testing::{Collect, Rec, batch, boundary, rec, snapshot};
+use crate::state::StateEntry;
+use crate::state::testing::chains;
 use crate::step::{key_group, task_of};
 
 fn values(out: &mut Collect) -> Vec<String> {
@@ -108,17 +110,16 @@ fn stored_state_is_refused_when_it_is_broken() {
     let entry = snapshot(&mut dedup).remove(0);
     assert_eq!(entry.key, b"\x01k");
     assert_eq!(
-        entry.value.as_deref(),
-        Some(&b"\x01\x02\0\0\0\0\0\0\0\x0a\0\0\0\0\0\0\0"[..]),
+        entry.value, b"\x01\x02\0\0\0\0\0\0\0\x0a\0\0\0\0\0\0\0",
         "bytes of version 1 stay as they are"
     );
     let restored = |key: &[u8], value: &[u8]| {
         let entry = StateEntry {
             key: key.to_vec(),
-            value: Some(value.to_vec()),
+            value: value.to_vec(),
             ..entry.clone()
         };
-        DedupStep::new(3).restore(&entry).map_err(|e| {
+        DedupStep::new(3).restore(entry.as_ref()).map_err(|e| {
             e.to_string()
                 .replace("the stored state of a dedup is broken: ", "")
         })
@@ -159,15 +160,17 @@ proptest! {
         flushes in prop::collection::vec((prop::collection::vec((0_u8..3, -10_i64..20), 0..12), 1_usize..5, -2_i64..8, prop::option::weighted(0.3, 1_usize..4)), 1..12),
     ) {
         let (mut accepted, mut expected, mut expected_late): (Vec<Rec>, Vec<Rec>, Vec<Rec>) = Default::default();
+        let mut snapshots = chains(1);
         let mut tasks = vec![DedupStep::new(within)];
         let mut out = Collect::default();
         let (mut watermark, mut clock, mut number) = (i64::MIN, -12, 0);
         for (rows, size, advance, restart) in flushes {
             if let Some(count) = restart {
-                let entries: Vec<_> = tasks.iter_mut().flat_map(|t| snapshot(t)).collect();
+                let entries: Vec<_> = tasks.iter_mut().zip(&mut snapshots).flat_map(|(t, s)| s.finish(t)).collect();
+                snapshots = chains(count);
                 tasks = (0..count).map(|_| DedupStep::new(within)).collect();
                 for entry in entries {
-                    tasks[task_of(entry.key_group, count)].restore(&entry).expect("own entries");
+                    tasks[task_of(entry.key_group, count)].restore(entry.as_ref()).expect("own entries");
                 }
                 for task in &mut tasks {
                     task.resume(crate::keyed::testing::at(&[Watermark(watermark); 2], 0));
@@ -189,9 +192,15 @@ proptest! {
                     task.on_batch(0, batch(&rows.iter().filter(own).cloned().collect::<Vec<_>>()), &mut out).expect("taken");
                 }
             }
+            if size % 3 == 1 {
+                tasks.iter_mut().zip(&mut snapshots).for_each(|(t, s)| s.take(t));
+            }
             clock += advance;
             watermark = watermark.max(clock);
             tasks.iter_mut().for_each(|t| boundary(t, watermark, &mut out));
+            if size % 2 == 0 {
+                tasks.iter_mut().zip(&mut snapshots).for_each(|(t, s)| s.take(t));
+            }
         }
         for all in [&mut out.main, &mut out.late, &mut expected, &mut expected_late] {
             all.sort();

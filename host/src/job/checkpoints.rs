@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use super::chains::Chains;
 use crate::checkpoint::manifest::{Manifest, PartitionPosition, PreparedSink};
-use crate::checkpoint::state::StateWriter;
-use crate::checkpoint::{CheckpointStore, FORMAT_VERSION, JobIdentity, StateFile};
+use crate::checkpoint::{CheckpointStore, FORMAT_VERSION, JobIdentity};
 use crate::config::plan::CheckpointPlan;
 use crate::runtime::assemble::Assembly;
 use crate::runtime::task::TaskError;
@@ -55,6 +55,8 @@ pub struct Keeper {
 
 #[derive(Default)]
 struct Gathered {
+    /// State of the tasks, as far as reports of written epochs go.
+    chains: Chains,
     /// Reports of the epoch under way, by (stage, task).
     epoch: BTreeMap<(usize, usize), TaskReport>,
     /// Last reports of tasks that are over.
@@ -119,21 +121,23 @@ impl Keeper {
         let host = |e: crate::checkpoint::StoreError| TaskError::Host(e.to_string());
         let mut prepared = Vec::new();
         let mut reports = std::mem::take(&mut gathered.epoch);
+        let chains = &mut gathered.chains;
+        let mut take = |report: &mut TaskReport| {
+            self.take_prepared(report, &mut prepared);
+            let of = report.epoch.unwrap_or(epoch);
+            chains.add(of, report.task, std::mem::take(&mut report.pieces));
+        };
         if is_last {
-            // An epoch that no one waits for any more: its parts are part of the last one.
-            reports
-                .values_mut()
-                .for_each(|r| self.take_prepared(r, &mut prepared));
+            // An epoch that no one waits for any more: its parts, and what it tells of state, are part of the last one.
+            reports.values_mut().for_each(&mut take);
             reports.clear();
         }
         for (at, report) in &mut gathered.over {
             if !reports.contains_key(at) {
-                self.take_prepared(report, &mut prepared);
+                take(report);
             }
         }
-        reports
-            .values_mut()
-            .for_each(|r| self.take_prepared(r, &mut prepared));
+        reports.values_mut().for_each(take);
         let over = gathered
             .over
             .iter()
@@ -153,11 +157,13 @@ impl Keeper {
             prepared,
         };
         for report in &all {
-            manifest
-                .files
-                .extend(self.write_state(epoch, report).map_err(host)?);
             self.describe(report, &mut manifest);
         }
+        let step = |step| self.assembly.plan().steps[usize::from(step)].name.as_str();
+        manifest.files = gathered
+            .chains
+            .write(&self.store, &self.identity.job, &self.run, &step)
+            .map_err(host)?;
         self.store.write_manifest(&manifest).map_err(host)?;
         self.taken_at.store(manifest.taken_at, Ordering::Relaxed);
         self.publish(epoch, &manifest.prepared)?;
@@ -174,31 +180,6 @@ impl Keeper {
                 parts,
             });
         }
-    }
-
-    fn write_state(
-        &self,
-        epoch: u64,
-        report: &TaskReport,
-    ) -> Result<Vec<StateFile>, crate::checkpoint::StoreError> {
-        let mut files = Vec::new();
-        for (step, entries) in report.snapshot.entries() {
-            if entries.is_empty() {
-                continue;
-            }
-            let mut writer = StateWriter::default();
-            entries.iter().for_each(|e| writer.push(e));
-            let name = &self.assembly.plan().steps[usize::from(step)].name;
-            let count = writer.entries();
-            files.push(self.store.write_state(
-                epoch,
-                name,
-                report.task,
-                count,
-                &writer.finish(),
-            )?);
-        }
-        Ok(files)
     }
 
     fn describe(&self, report: &TaskReport, manifest: &mut Manifest) {

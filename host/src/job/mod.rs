@@ -21,6 +21,7 @@ use crate::time::{Clock, Stopwatch};
 use checkpoints::Keeper;
 use recover::Recovery;
 
+mod chains;
 mod checkpoints;
 mod recover;
 pub mod report;

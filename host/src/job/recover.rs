@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::checkpoint::decide::Wanted;
 use crate::checkpoint::manifest::{Manifest, PartitionPosition, checksum};
-use crate::checkpoint::state;
+use crate::checkpoint::state::{self, Binding};
 use crate::checkpoint::{CheckpointStore, JobIdentity, RecoveryDecision, decide};
 use crate::config::Plan;
 use crate::config::plan::StepKind;
@@ -13,7 +13,7 @@ use crate::job::Restore;
 use crate::record::NodeIndex;
 use crate::runtime::assemble::function_of;
 use crate::runtime::graph::{Root, is_stateful};
-use crate::runtime::snapshot::JobSnapshot;
+use crate::runtime::snapshot::{Chain, JobSnapshot};
 use crate::runtime::task::{OwnedPartition, TaskError};
 use crate::window::watermark::PartitionWatermark;
 
@@ -147,15 +147,26 @@ fn read(
             .position(|s| s.name == name)
             .map(|i| i as NodeIndex)
     };
-    for file in &manifest.files {
-        let step =
-            step(&file.step).ok_or_else(|| broken(&file.name, &"the job has no such step"))?;
-        let bytes = store.read_state(file).map_err(|e| broken(&file.name, &e))?;
-        let mut each = |entry| {
-            snapshot.add_entry(step, entry);
-            Ok(())
-        };
-        state::read(&bytes, &mut each).map_err(|e| broken(&file.name, &e))?;
+    let chains = manifest.chains().map_err(|e| broken("its files", &e))?;
+    for files in chains {
+        let mut chain: Chain = Vec::with_capacity(files.len());
+        for (number, file) in files.iter().enumerate() {
+            let bytes = store.read_state(file).map_err(|e| broken(&file.name, &e))?;
+            let binding = Binding {
+                job: &manifest.identity.job,
+                run: &manifest.run,
+                step: &file.step,
+                task: file.task,
+                epoch: file.epoch,
+                builds_on: number.checked_sub(1).map(|before| files[before].sum()),
+            };
+            let entries = state::open(&bytes, (file.epoch > 0).then_some(&binding))
+                .map_err(|e| broken(&file.name, &e))?;
+            chain.push((bytes, entries));
+        }
+        let name = &files[0].step;
+        let step = step(name).ok_or_else(|| broken(name, &"the job has no such step"))?;
+        snapshot.add_chain(step, chain);
     }
     for (name, times) in &manifest.times {
         let step = step(name).ok_or_else(|| broken(name, &"the job has no such step"))?;

@@ -13,6 +13,7 @@ use crate::runtime::assemble::Assembly;
 use crate::runtime::message::Message;
 use crate::runtime::needs;
 use crate::runtime::reader::{Finder, ReadPosition, Reader};
+use crate::runtime::snapshot::TaskChains;
 use crate::runtime::task::TaskError;
 use crate::runtime::worker::{CHANNEL_MESSAGES, Shared, Worker};
 use crate::sink::{Sink, SinkError};
@@ -75,6 +76,7 @@ pub fn workers(
                 outlets: outlets.remove(&(stage, index)).unwrap_or_default(),
                 reader: readers.pop(),
                 shared: shared.clone(),
+                chains: TaskChains::default(),
                 turn: 0,
             };
             workers.push((format!("{}/{label}/{index}", plan.name), worker));

@@ -1,15 +1,24 @@
-//! A join's state, one entry a key. Must stay stable: checkpoints hold it.
+//! A join's state, one entry a row, so that a key with many rows costs what changes. Must stay stable: checkpoints
+//! hold it.
 //!
-//! Entry key: `keyed::entry_key`. Entry value: version 1, then the key's rows in order of arrival, each a
-//! byte (1: right side, 2: it had a partner) and the row without its key (`record::codec`).
+//! | name | value |
+//! |---|---|
+//! | `r`, side (0 left, 1 right), number of arrival (8 bytes, little endian), key | version 1, flags (2: it had a partner), the row without its key (`record::codec`) |
+//! | `keyed::put_entry_key` (read, not written any more) | version 1, then all rows of the key in order of arrival, each: flags (1: right side, 2: it had a partner), the row |
+//!
+//! The number of arrival orders the rows of a key, whichever task gave it.
 
-use crate::keyed::{RowId, StoredRows, entry_key, key_of_entry};
+use crate::keyed::{RowId, StoredRows, key_of_entry};
 use crate::record::codec::{Broken, Reader};
-use crate::step::{StateEntry, StepError};
+use crate::state::{Extent, Mark, StateBuffer, StateRef};
+use crate::step::{StepError, key_group};
 
 use super::Side;
 use super::step::{Beside, JoinStep, Lists};
 
+const ROW: u8 = b'r';
+/// Bytes of a row's name before the key.
+const NAME_HEAD: usize = 10;
 const VERSION: u8 = 1;
 const RIGHT: u8 = 1;
 const MATCHED: u8 = 2;
@@ -17,91 +26,159 @@ const MATCHED: u8 = 2;
 /// Restored rows become chunks of so many.
 const CHUNK_ROWS: usize = 4096;
 
+/// Rows whose values become bytes together, where not all are written.
+const BLOCK_ROWS: usize = 16 * 1024;
+
+/// The name of a row.
+pub(super) fn put_name(name: &mut Vec<u8>, side: Side, arrival: u64, key: Option<&[u8]>) {
+    name.push(ROW);
+    name.push(if side == Side::Right { RIGHT } else { 0 });
+    name.extend_from_slice(&arrival.to_le_bytes());
+    name.extend_from_slice(key.unwrap_or_default());
+}
+
 impl JoinStep {
-    pub(super) fn snapshot_keys(&self, each: &mut dyn FnMut(StateEntry)) {
-        let (mut left, mut right) = (
-            StoredRows::of(&self.left.rows),
-            StoredRows::of(&self.right.rows),
-        );
-        let mut rows: Vec<(u64, Side, RowId)> = Vec::new();
-        for (key_group, key) in self.keys.sorted() {
-            let lists = self.keys.get(key);
-            rows.clear();
-            rows.extend(
-                lists
-                    .left
-                    .all()
-                    .iter()
-                    .map(|&(_, id)| (self.left.rows.beside(id).arrival, Side::Left, id)),
-            );
-            rows.extend(
-                lists
-                    .right
-                    .all()
-                    .iter()
-                    .map(|&(_, id)| (self.right.rows.beside(id).arrival, Side::Right, id)),
-            );
-            rows.sort_unstable_by_key(|row| row.0);
-            let mut value = vec![VERSION];
-            for &(_, side, id) in &rows {
-                let (flag, store, stored) = match side {
-                    Side::Left => (0, &self.left.rows, &mut left),
-                    Side::Right => (RIGHT, &self.right.rows, &mut right),
-                };
-                value.push(flag | if store.beside(id).matched { MATCHED } else { 0 });
-                stored.put(&mut value, id);
+    pub(super) fn snapshot_rows(&mut self, extent: Extent, into: &mut StateBuffer) -> Extent {
+        let known = self.left.touched.is_on() && self.right.touched.is_on();
+        let extent = if known { extent } else { Extent::Whole };
+        for side in [Side::Left, Side::Right] {
+            match extent {
+                Extent::Whole => {
+                    self.half(side).touched.start();
+                    let ids: Vec<RowId> = self.half(side).rows.ids().collect();
+                    self.put_rows(side, &ids, extent, into);
+                }
+                Extent::Changes => {
+                    let half = self.half(side);
+                    for name in half.touched.take_gone().names() {
+                        let key = name.get(NAME_HEAD..).unwrap_or_default();
+                        into.delete(key_group(key), |to| to.extend_from_slice(name));
+                    }
+                    let mut ids = half.touched.take_numbers();
+                    ids.retain(|&id| {
+                        half.rows.contains(id)
+                            && std::mem::take(&mut half.rows.beside_mut(id).mark.changed)
+                    });
+                    for ids in ids.chunks(BLOCK_ROWS) {
+                        self.put_rows(side, ids, extent, into);
+                    }
+                }
             }
-            each(StateEntry {
-                key_group,
-                key: entry_key(self.keys.key(key)),
-                value: Some(value),
-            });
+        }
+        extent
+    }
+
+    fn put_rows(&mut self, side: Side, ids: &[RowId], extent: Extent, into: &mut StateBuffer) {
+        let half = match side {
+            Side::Left => &mut self.left,
+            Side::Right => &mut self.right,
+        };
+        let mut stored = match extent {
+            Extent::Whole => StoredRows::of(&half.rows),
+            Extent::Changes => StoredRows::of_these(&half.rows, ids),
+        };
+        for &id in ids {
+            let beside = half.rows.beside(id);
+            let key = self.keys.key(beside.key);
+            into.set(
+                key_group(key.unwrap_or_default()),
+                |name| put_name(name, side, beside.arrival, key),
+                |value| {
+                    value.push(VERSION);
+                    value.push(if beside.matched { MATCHED } else { 0 });
+                    stored.put(value, id);
+                },
+            );
+        }
+        for &id in ids {
+            half.rows.beside_mut(id).mark = Mark::STORED;
         }
     }
 
-    pub(super) fn restore_key(&mut self, entry: &StateEntry) -> Result<(), StepError> {
-        let Some(value) = &entry.value else {
-            return Ok(());
+    pub(super) fn restore_entry(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {
+        let restored = match entry.key.first() {
+            Some(&ROW) => self.restore_row(entry.key, entry.value),
+            _ => self.restore_key(entry.key, entry.value),
         };
-        self.restore_rows(&entry.key, value)
-            .map_err(|e| StepError::Failed(format!("the stored state of a join is broken: {e}")))
+        restored
+            .map_err(|e| StepError::Failed(format!("the stored state of a join is broken: {e}")))?;
+        if self.left.restored.len() >= CHUNK_ROWS || self.right.restored.len() >= CHUNK_ROWS {
+            self.seal_restored();
+        }
+        Ok(())
     }
 
-    fn restore_rows(&mut self, name: &[u8], value: &[u8]) -> Result<(), Broken> {
-        let Some(Some(key)) = key_of_entry(name) else {
-            return Err(Broken::Content("its name is not that of a key"));
+    fn restore_row(&mut self, name: &[u8], value: &[u8]) -> Result<(), Broken> {
+        let (head, key) = name
+            .split_first_chunk::<NAME_HEAD>()
+            .ok_or(Broken::Content("its name is cut off"))?;
+        let [_, side, arrival @ ..] = *head;
+        let side = match side {
+            0 => Side::Left,
+            RIGHT => Side::Right,
+            _ => return Err(Broken::Content("its name has no side")),
         };
         let mut from = Reader::new(value);
-        match from.byte()? {
-            VERSION => {}
-            other => return Err(Broken::Version(other)),
+        version(&mut from)?;
+        let flags = from.byte()?;
+        if flags & !MATCHED != 0 {
+            return Err(Broken::Flags(flags));
         }
+        let arrival = u64::from_le_bytes(arrival);
+        self.next_arrival = self.next_arrival.max(
+            arrival
+                .checked_add(1)
+                .ok_or(Broken::Content("its number of arrival is beyond all"))?,
+        );
+        self.take_row(side, key, arrival, flags, &mut from)?;
+        from.end()
+    }
+
+    /// Rows as they were written before each had an entry.
+    fn restore_key(&mut self, name: &[u8], value: &[u8]) -> Result<(), Broken> {
+        let Some(Some(key)) = key_of_entry(name) else {
+            return Err(Broken::Content(
+                "its name is neither that of a row nor of a key",
+            ));
+        };
+        let mut from = Reader::new(value);
+        version(&mut from)?;
         if from.is_empty() {
             return Err(Broken::Content("a key without rows"));
         }
-        let number = self.keys.find_or_insert(Some(key), Lists::default);
         while !from.is_empty() {
             let flags = from.byte()?;
             if flags & !(RIGHT | MATCHED) != 0 {
                 return Err(Broken::Flags(flags));
             }
-            let arrival = self.next_arrival;
-            self.next_arrival += 1;
-            let half = self.half(if flags & RIGHT != 0 {
+            let side = if flags & RIGHT != 0 {
                 Side::Right
             } else {
                 Side::Left
-            });
-            let ts = half
-                .restored
-                .push(&mut from, Some(key))?
-                .ok_or(Broken::Content("a row without timestamp"))?;
-            half.restored_beside
-                .push(Beside::new(arrival, ts, number, flags & MATCHED != 0));
+            };
+            let arrival = self.next_arrival;
+            self.next_arrival += 1;
+            self.take_row(side, key, arrival, flags, &mut from)?;
         }
-        if self.left.restored.len() >= CHUNK_ROWS || self.right.restored.len() >= CHUNK_ROWS {
-            self.seal_restored();
-        }
+        Ok(())
+    }
+
+    fn take_row(
+        &mut self,
+        side: Side,
+        key: &[u8],
+        arrival: u64,
+        flags: u8,
+        from: &mut Reader<'_>,
+    ) -> Result<(), Broken> {
+        let number = self.keys.find_or_insert(Some(key), Lists::default);
+        let half = self.half(side);
+        let ts = half
+            .restored
+            .push(from, Some(key))?
+            .ok_or(Broken::Content("a row without timestamp"))?;
+        half.restored_beside
+            .push(Beside::new(arrival, ts, number, flags & MATCHED != 0));
         Ok(())
     }
 
@@ -117,5 +194,12 @@ impl JoinStep {
             let rows: Vec<u32> = (0..batch.len as u32).collect();
             self.keep(side, &batch, &rows, &beside);
         }
+    }
+}
+
+fn version(from: &mut Reader<'_>) -> Result<(), Broken> {
+    match from.byte()? {
+        VERSION => Ok(()),
+        other => Err(Broken::Version(other)),
     }
 }

@@ -4,9 +4,11 @@ use crate::keyed::{
 };
 use crate::plugin::{Fault, Join, RejectKind, Rejected};
 use crate::record::{Batch, NO_ROW, RowsBuilder};
-use crate::step::{Boundary, Output, Progress, StateEntry, Step, StepError};
+use crate::state::{Extent, Mark, StateBuffer, StateRef, Touched};
+use crate::step::{Boundary, Output, Progress, Step, StepError};
 use crate::time::Watermark;
 
+use super::snapshot::put_name;
 use super::{JoinBounds, JoinKind, JoinSpec, Side};
 
 /// Pairs in one call of the function, and rows in one batch put out: a hot key may have any number.
@@ -60,6 +62,8 @@ pub(super) struct Half {
     /// Rows from a checkpoint, until there are enough for a chunk.
     pub(super) restored: RowsBuilder,
     pub(super) restored_beside: Vec<Beside>,
+    /// Rows that changed since the last snapshot.
+    pub(super) touched: Touched,
 }
 
 /// What is known of a row that waits.
@@ -71,6 +75,8 @@ pub(super) struct Beside {
     pub(super) matched: bool,
     /// It is in `due`.
     due: bool,
+    /// For snapshots.
+    pub(super) mark: Mark,
 }
 
 impl Beside {
@@ -81,6 +87,7 @@ impl Beside {
             key,
             matched,
             due: false,
+            mark: Mark::default(),
         }
     }
 }
@@ -163,7 +170,10 @@ impl JoinStep {
         let mut ids = Vec::new();
         half.rows
             .keep(batch, rows, beside.iter().copied(), &mut ids);
+        let all = half.rows.len();
         for (id, row) in ids.into_iter().zip(beside) {
+            half.touched
+                .touch(id, &mut half.rows.beside_mut(id).mark, all);
             self.keys.get_mut(row.key).of(side).insert(row.ts, id);
             half.expiry.push(bounds.last_match(side, row.ts), id);
         }
@@ -171,8 +181,21 @@ impl JoinStep {
 
     /// Removes a row from state and from its key's list; the key itself goes later (`drop_empty_keys`).
     fn forget(&mut self, side: Side, id: RowId) {
-        let half = self.half(side);
-        let Beside { ts, key, .. } = *half.rows.beside(id);
+        let half = match side {
+            Side::Left => &mut self.left,
+            Side::Right => &mut self.right,
+        };
+        let Beside {
+            ts,
+            key,
+            arrival,
+            mark,
+            ..
+        } = *half.rows.beside(id);
+        let bytes = half.rows.len() * size_of::<Beside>();
+        half.touched.remove(mark, bytes, |name| {
+            put_name(name, side, arrival, self.keys.key(key));
+        });
         half.rows.remove(id);
         let there = self.keys.get_mut(key).of(side).remove(ts, id);
         debug_assert!(there, "rows of the store are in the list of their key");
@@ -499,8 +522,12 @@ impl Step for JoinStep {
                     Side::Right => &mut self.right,
                 };
                 let first = pairs.partners.len();
+                let all = half.rows.len();
                 for &(_, id) in found {
-                    half.rows.beside_mut(id).matched = true;
+                    let beside = half.rows.beside_mut(id);
+                    if !std::mem::replace(&mut beside.matched, true) {
+                        half.touched.touch(id, &mut beside.mark, all);
+                    }
                     pairs.partners.push(id);
                 }
                 pairs.rows.resize(pairs.partners.len(), number);
@@ -604,13 +631,13 @@ impl Step for JoinStep {
         )
     }
 
-    fn snapshot(&mut self, each: &mut dyn FnMut(StateEntry)) {
+    fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Extent {
         self.seal_restored();
-        self.snapshot_keys(each);
+        self.snapshot_rows(extent, into)
     }
 
-    fn restore(&mut self, entry: &StateEntry) -> Result<(), StepError> {
-        self.restore_key(entry)
+    fn restore(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {
+        self.restore_entry(entry)
     }
 
     fn resume(&mut self, at: Boundary<'_>) {
@@ -624,7 +651,10 @@ impl Step for JoinStep {
 
     fn state_bytes(&self) -> usize {
         let half = |half: &Half| {
-            half.rows.bytes() + half.expiry.bytes() + half.rows.len() * size_of::<(i64, u32)>()
+            half.rows.bytes()
+                + half.expiry.bytes()
+                + half.touched.memory()
+                + half.rows.len() * size_of::<(i64, u32)>()
         };
         self.keys.bytes() + half(&self.left) + half(&self.right)
     }

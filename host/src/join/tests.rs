@@ -3,6 +3,8 @@ use proptest::prelude::*;
 use super::model::Model;
 use super::*;
 use crate::keyed::testing::{Collect, PairUp, Rec, batch, boundary, rec, records, snapshot};
+use crate::state::StateEntry;
+use crate::state::testing::chains;
 use crate::step::{KEY_GROUPS, Step, StepError, key_group, task_of};
 use crate::time::Watermark;
 
@@ -413,31 +415,45 @@ fn stored_state_is_refused_when_it_is_broken() {
     join.on_batch(0, batch(&[rec("k", 1, 10)]), &mut Collect::default())
         .expect("taken");
     let entry = snapshot(&mut join).remove(0);
-    let value = entry.value.clone().expect("there is one");
+    let value = entry.value.clone();
     assert_eq!(
-        value, b"\x01\x00\x06\x0a\x00\x00\x00\x00\x00\x00\x00\x011",
+        (&entry.key[..], &value[..]),
+        (
+            &b"r\0\0\0\0\0\0\0\0\0k"[..],
+            &b"\x01\x00\x06\x0a\x00\x00\x00\x00\x00\x00\x00\x011"[..]
+        ),
         "bytes of version 1 stay as they are"
     );
-    let restored = |change: &dyn Fn(&mut crate::step::StateEntry)| {
+    let restored = |change: &dyn Fn(&mut StateEntry)| {
         let mut entry = entry.clone();
         change(&mut entry);
-        step(&interval(JoinKind::Full, -5, 5), None)
-            .restore(&entry)
+        let mut join = step(&interval(JoinKind::Full, -5, 5), None);
+        join.restore(entry.as_ref())
+            .map(|()| snapshot(&mut join) == [entry])
             .map_err(|e| e.to_string())
     };
     let broken = |why: &str| Err(format!("the stored state of a join is broken: {why}"));
-    let set = |bytes: Vec<u8>| move |e: &mut crate::step::StateEntry| e.value = Some(bytes.clone());
-    assert_eq!(restored(&|_| ()), Ok(()));
+    let set = |bytes: Vec<u8>| move |e: &mut StateEntry| e.value = bytes.clone();
+    assert_eq!(restored(&|_| ()), Ok(true));
+    assert_eq!(restored(&|e| e.key[2] = 5), Ok(true), "another arrival");
     assert_eq!(
         restored(&|e| e.key = vec![0]),
-        broken("its name is not that of a key")
+        broken("its name is neither that of a row nor of a key")
+    );
+    assert_eq!(
+        restored(&|e| e.key.truncate(9)),
+        broken("its name is cut off")
+    );
+    assert_eq!(restored(&|e| e.key[1] = 2), broken("its name has no side"));
+    assert_eq!(
+        restored(&|e| e.key[2..10].fill(255)),
+        broken("its number of arrival is beyond all")
     );
     assert_eq!(
         restored(&set(vec![])),
         broken("it ends in the middle of a value")
     );
     assert_eq!(restored(&set(vec![9])), broken("unknown version 9"));
-    assert_eq!(restored(&set(vec![1])), broken("a key without rows"));
     assert_eq!(
         restored(&set(value[..5].to_vec())),
         broken("it ends in the middle of a value")
@@ -446,10 +462,42 @@ fn stored_state_is_refused_when_it_is_broken() {
         restored(&set(vec![1, 0, 0])),
         broken("a row without timestamp")
     );
+    assert_eq!(restored(&set(vec![1, 4])), broken("unknown flags 0x04"));
     assert_eq!(
         restored(&set([&value[..], &[4]].concat())),
-        broken("unknown flags 0x04")
+        broken("1 bytes follow its end")
     );
+}
+
+#[test]
+fn rows_stored_by_key_are_read_for_ever() {
+    let spec = interval(JoinKind::Full, -5, 5);
+    let entry = StateEntry {
+        key_group: key_group(b"k"),
+        key: b"\x01k".to_vec(),
+        value: b"\x01\x00\x06\x0a\0\0\0\0\0\0\0\x011\x03\x06\x0b\0\0\0\0\0\0\0\x012".to_vec(),
+    };
+    let mut join = step(&spec, None);
+    join.restore(entry.as_ref()).expect("read");
+    let names: Vec<_> = snapshot(&mut join)
+        .into_iter()
+        .map(|e| (e.key, e.value[1]))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            (b"r\0\0\0\0\0\0\0\0\0k".to_vec(), 0),
+            (b"r\x01\x01\0\0\0\0\0\0\0k".to_vec(), 2)
+        ]
+    );
+    let refused = |value: &[u8]| {
+        let entry = StateEntry {
+            value: value.to_vec(),
+            ..entry.clone()
+        };
+        step(&spec, None).restore(entry.as_ref()).is_err()
+    };
+    assert!(refused(&[]) && refused(&[1]) && refused(&[9]) && refused(&[1, 4]));
 }
 
 /// A flush: rows as (left, key, ts), how many to a batch, and the watermark's step after them.
@@ -514,6 +562,7 @@ proptest! {
         reject in prop::option::weighted(0.3, Just(5_u64)),
     ) {
         let mut model = Model::new(spec.clone(), reject);
+        let mut snapshots = chains(1);
         let mut tasks = vec![step(&spec, reject)];
         let mut out = Collect::default();
         let (mut watermark, mut number, mut rescaled) = (i64::MIN, 0, false);
@@ -522,10 +571,11 @@ proptest! {
         let mut clock = -20;
         for (rows, size, advance, restart) in flushes {
             if let Some(count) = restart {
-                let entries: Vec<_> = tasks.iter_mut().flat_map(|t| snapshot(t)).collect();
+                let entries: Vec<_> = tasks.iter_mut().zip(&mut snapshots).flat_map(|(t, s)| s.finish(t)).collect();
+                snapshots = chains(count);
                 tasks = (0..count).map(|_| step(&spec, reject)).collect();
                 for entry in entries {
-                    tasks[task_of(entry.key_group, count)].restore(&entry).expect("own entries come back");
+                    tasks[task_of(entry.key_group, count)].restore(entry.as_ref()).expect("own entries come back");
                 }
                 for task in &mut tasks {
                     let both = [Watermark(watermark); 2];
@@ -557,6 +607,9 @@ proptest! {
                     }
                 }
             }
+            if size % 3 == 1 {
+                tasks.iter_mut().zip(&mut snapshots).for_each(|(t, s)| s.take(t));
+            }
             clock += advance;
             watermark = watermark.max(near(clock));
             let before = watermark;
@@ -565,6 +618,9 @@ proptest! {
                 boundary(task, watermark, &mut out);
             }
             prop_assert_eq!(before, watermark);
+            if size % 2 == 0 {
+                tasks.iter_mut().zip(&mut snapshots).for_each(|(t, s)| s.take(t));
+            }
         }
         model.boundary(i64::MAX);
         for task in &mut tasks {
@@ -609,7 +665,7 @@ fn rows_keep_headers_and_origins_through_state() {
     let mut restored = step(&interval(JoinKind::Anti, 0, 0), None);
     entries
         .iter()
-        .for_each(|e| restored.restore(e).expect("own entries"));
+        .for_each(|e| restored.restore(e.as_ref()).expect("own entries"));
     for mut step in [anti, restored] {
         let mut out = Collect::default();
         boundary(&mut step, 5, &mut out);

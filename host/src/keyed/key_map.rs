@@ -2,6 +2,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
+use super::{key_of_entry, put_entry_key};
+use crate::state::{Extent, Mark, StateBuffer, Touched};
 use crate::step::key_group;
 
 /// Number of a key in a `KeyMap`. It is given to another key once its own was removed.
@@ -19,11 +21,13 @@ pub struct KeyMap<T> {
     free: Vec<KeyId>,
     hasher: RandomState,
     key_bytes: usize,
+    touched: Touched,
 }
 
 #[derive(Debug)]
 struct Slot<T> {
     hash: u32,
+    mark: Mark,
     key: Option<Box<[u8]>>,
     value: T,
 }
@@ -36,6 +40,7 @@ impl<T> Default for KeyMap<T> {
             free: Vec::new(),
             hasher: RandomState::default(),
             key_bytes: 0,
+            touched: Touched::default(),
         }
     }
 }
@@ -99,6 +104,7 @@ impl<T> KeyMap<T> {
         self.key_bytes += key.map_or(0, <[u8]>::len);
         let slot = Some(Slot {
             hash,
+            mark: Mark::default(),
             key: key.map(Box::from),
             value: new(),
         });
@@ -149,6 +155,10 @@ impl<T> KeyMap<T> {
             entry.remove();
         }
         self.key_bytes -= slot.key.as_deref().map_or(0, <[u8]>::len);
+        let bytes = self.key_bytes + self.slots.len() * size_of::<Option<Slot<T>>>();
+        self.touched.remove(slot.mark, bytes, |name| {
+            put_entry_key(name, slot.key.as_deref());
+        });
         self.free.push(id);
         slot.value
     }
@@ -161,27 +171,70 @@ impl<T> KeyMap<T> {
             .map(|s| s.0)
     }
 
-    /// All keys in order of key group, then key ("no key" first): the order of snapshots.
-    pub fn sorted(&self) -> Vec<(u16, KeyId)> {
-        let mut all: Vec<(u16, KeyId)> = Vec::with_capacity(self.len());
-        for (i, slot) in self.slots.iter().enumerate() {
-            if let Some(slot) = slot {
-                all.push((
-                    key_group(slot.key.as_deref().unwrap_or_default()),
-                    i as KeyId,
-                ));
-            }
+    /// What is kept for the key changed: the next snapshot is to hold it.
+    #[inline]
+    pub fn touch(&mut self, id: KeyId) {
+        let all = self.slots.len();
+        let mark = &mut self.slots[id as usize].as_mut().expect(LIVE).mark;
+        self.touched.touch(id, mark, all);
+    }
+
+    /// Whether it is known what changed since the last snapshot.
+    pub fn knows_changes(&self) -> bool {
+        self.touched.is_on()
+    }
+
+    /// The keys that a snapshot of this extent is to hold (without those that are gone), and the extent that it really
+    /// has. `snapshot` follows.
+    pub fn to_snapshot(&mut self, extent: Extent) -> (Vec<KeyId>, Extent) {
+        if extent == Extent::Changes && self.touched.is_on() {
+            let mut ids = self.touched.take_numbers();
+            ids.retain(|&id| {
+                let slot = self.slots[id as usize].as_mut();
+                slot.is_some_and(|slot| std::mem::take(&mut slot.mark.changed))
+            });
+            (ids, Extent::Changes)
+        } else {
+            self.touched.start();
+            (self.ids().collect(), Extent::Whole)
         }
-        all.sort_unstable_by(|a, b| {
-            a.0.cmp(&b.0)
-                .then_with(|| self.key(a.1).cmp(&self.key(b.1)))
-        });
-        all
+    }
+
+    /// Appends an entry for each of the keys that `to_snapshot` gave, named `prefix` and `entry_key`, and deletes those
+    /// that are gone.
+    pub fn snapshot(
+        &mut self,
+        ids: &[KeyId],
+        prefix: &[u8],
+        into: &mut StateBuffer,
+        mut value: impl FnMut(&mut Vec<u8>, &T),
+    ) {
+        for name in self.touched.take_gone().names() {
+            let key = key_of_entry(name).flatten().unwrap_or_default();
+            into.delete(key_group(key), |to| {
+                to.extend_from_slice(prefix);
+                to.extend_from_slice(name);
+            });
+        }
+        for &id in ids {
+            let slot = self.slots[id as usize].as_mut().expect(LIVE);
+            slot.mark = Mark::STORED;
+            let key = slot.key.as_deref();
+            into.set(
+                key_group(key.unwrap_or_default()),
+                |name| {
+                    name.extend_from_slice(prefix);
+                    put_entry_key(name, key);
+                },
+                |to| value(to, &slot.value),
+            );
+        }
     }
 
     /// Bytes that the keys and the table take; values beyond their own size are the caller's to count.
     pub fn bytes(&self) -> usize {
         self.key_bytes
+            + self.touched.memory()
             + self.slots.capacity() * size_of::<Option<Slot<T>>>()
             + self.table.capacity() * (size_of::<(KeyId, u32)>() + 1)
     }

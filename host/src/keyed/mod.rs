@@ -53,16 +53,9 @@ pub fn described(batch: &Batch) -> Batch {
 }
 
 /// Name of a key in snapshots: 0 for "no key", else 1 and the key. Must stay stable.
-pub fn entry_key(key: Option<&[u8]>) -> Vec<u8> {
-    match key {
-        None => vec![0],
-        Some(key) => {
-            let mut name = Vec::with_capacity(key.len() + 1);
-            name.push(1);
-            name.extend_from_slice(key);
-            name
-        }
-    }
+pub fn put_entry_key(name: &mut Vec<u8>, key: Option<&[u8]>) {
+    name.push(u8::from(key.is_some()));
+    name.extend_from_slice(key.unwrap_or_default());
 }
 
 /// The other way: which key such a name stands for. None: it is no such name.

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use arrow_array::BinaryArray;
 
 use crate::record::{Batch, Form, Value, codec};
@@ -299,29 +301,53 @@ impl<M> RowStore<M> {
     }
 }
 
-/// Rows of a store on their way into a snapshot. Values become bytes a chunk at a time, once.
+/// Rows of a store on their way into a snapshot.
 pub struct StoredRows<'a, M> {
     store: &'a RowStore<M>,
-    values: Vec<Option<BinaryArray>>,
+    rows: Rows,
+}
+
+enum Rows {
+    /// All: values become bytes a chunk at a time, once.
+    All(Vec<Option<BinaryArray>>),
+    /// A few, together: the batch, its values, and which row each is.
+    Few(Box<Batch>, BinaryArray, HashMap<RowId, u32>),
 }
 
 impl<'a, M> StoredRows<'a, M> {
-    /// Of a store.
+    /// All rows of a store.
     pub fn of(store: &'a RowStore<M>) -> StoredRows<'a, M> {
         StoredRows {
             store,
-            values: vec![None; store.chunks.len()],
+            rows: Rows::All(vec![None; store.chunks.len()]),
         }
+    }
+
+    /// These rows of it.
+    pub fn of_these(store: &'a RowStore<M>, ids: &[RowId]) -> StoredRows<'a, M> {
+        let (batch, at) = store.gather(ids);
+        let values = codec::values_of(&batch);
+        let rows = Rows::Few(
+            Box::new(batch),
+            values,
+            ids.iter().copied().zip(at).collect(),
+        );
+        StoredRows { store, rows }
     }
 
     /// Appends a row as `record::codec` has it, without its key.
     pub fn put(&mut self, out: &mut Vec<u8>, id: RowId) {
-        let Place { chunk, row, .. } = self.store.places[id as usize];
-        let batch = &self.store.chunks[chunk as usize]
-            .as_ref()
-            .expect(LIVE)
-            .batch;
-        let values = self.values[chunk as usize].get_or_insert_with(|| codec::values_of(batch));
-        codec::put_row(out, batch, values, row as usize, false);
+        match &mut self.rows {
+            Rows::All(values) => {
+                let Place { chunk, row, .. } = self.store.places[id as usize];
+                let chunk = chunk as usize;
+                let batch = &self.store.chunks[chunk].as_ref().expect(LIVE).batch;
+                let values = values[chunk].get_or_insert_with(|| codec::values_of(batch));
+                codec::put_row(out, batch, values, row as usize, false);
+            }
+            Rows::Few(batch, values, rows) => {
+                codec::put_row(out, batch, values, rows[&id] as usize, false);
+            }
+        }
     }
 }

@@ -5,7 +5,8 @@ use arrow_array::{Array, BinaryArray};
 use crate::config::plan::Port;
 use crate::plugin::{Fault, Join, Joined, RejectKind, Rejected};
 use crate::record::{Batch, Form, NO_ROW, Value, codec};
-use crate::step::{Boundary, Output, Progress, StateEntry, Step, StepError};
+use crate::state::StateEntry;
+use crate::step::{Boundary, Output, Progress, Step, StepError, entries_of};
 use crate::time::Watermark;
 
 /// A record as text.
@@ -132,18 +133,11 @@ pub(crate) fn boundary(step: &mut dyn Step, watermark: i64, out: &mut Collect) {
     {}
 }
 
-/// All of a step's state; checks that the order is the one promised.
+/// All of a step's state, in order; checks that nothing is there twice.
 pub(crate) fn snapshot(step: &mut dyn Step) -> Vec<StateEntry> {
-    let mut entries: Vec<StateEntry> = Vec::new();
-    step.snapshot(&mut |entry| entries.push(entry));
-    let names: Vec<_> = entries
-        .iter()
-        .map(|e| (e.key_group, e.key.clone()))
-        .collect();
-    assert!(
-        names.is_sorted_by(|a, b| a < b),
-        "entries come by key group and key, each once"
-    );
+    let entries = entries_of(step);
+    let names: Vec<_> = entries.iter().map(|e| (e.key_group, &e.key)).collect();
+    assert!(names.is_sorted_by(|a, b| a < b), "each entry comes once");
     entries
 }
 

@@ -106,7 +106,9 @@ fn no_key_and_the_empty_key_are_two() {
         "numbers are used again"
     );
     for key in [None, Some(&b""[..]), Some(b"x"), Some(b"\x00")] {
-        assert_eq!(key_of_entry(&entry_key(key)), Some(key));
+        let mut name = Vec::new();
+        put_entry_key(&mut name, key);
+        assert_eq!(key_of_entry(&name), Some(key));
     }
     assert_eq!(key_of_entry(&[]), None);
     assert_eq!(key_of_entry(&[0, 1]), None);

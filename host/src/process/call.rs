@@ -277,9 +277,14 @@ impl ProcessStep {
             }
         ];
         for op in &answer.timers {
-            let keyed = self.keys.get_mut(call.keys[op.group as usize]);
-            if keyed.change_timer(op.time, op.domain, op.set) && op.set {
-                timer_set[op.group as usize] = true;
+            let key = call.keys[op.group as usize];
+            if self
+                .keys
+                .get_mut(key)
+                .change_timer(op.time, op.domain, op.set)
+            {
+                self.keys.touch(key);
+                timer_set[op.group as usize] |= op.set;
             }
         }
         for op in &answer.timers {
@@ -310,6 +315,7 @@ impl ProcessStep {
                     TimeDomain::Processing => firing.then_some(self.now),
                 };
                 keyed.written = at;
+                self.keys.touch(key);
                 if at.is_none() {
                     self.unstamped.push(key);
                 }

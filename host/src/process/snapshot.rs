@@ -1,15 +1,16 @@
 //! A process step's state, one entry a key. Must stay stable: checkpoints hold it.
 //!
-//! Entry key: `keyed::entry_key`. Entry value: version 1; flags (1: there is a state, 2: a time of the last
+//! Entry key: `keyed::put_entry_key`. Entry value: version 1; flags (1: there is a state, 2: a time of the last
 //! write); the state's version (varint) and bytes (varint length, bytes), if there is one; the time (8 bytes,
 //! little endian), if there is one; the number of timers (varint), and of each its clock (0 event, 1
 //! processing) and time (8 bytes), in order of time and clock.
 
-use crate::keyed::{entry_key, key_of_entry};
+use crate::keyed::key_of_entry;
 use crate::plugin::TimeDomain;
 use crate::record::Blobs;
 use crate::record::codec::{Broken, Reader, put_bytes, put_i64, put_varint};
-use crate::step::{StateEntry, StepError};
+use crate::state::{Extent, StateBuffer, StateRef};
+use crate::step::StepError;
 
 use super::ProcessStep;
 use super::keyed::{Keyed, clock};
@@ -19,42 +20,36 @@ const STATE: u8 = 1;
 const WRITTEN: u8 = 2;
 
 impl ProcessStep {
-    pub(super) fn snapshot_keys(&self, each: &mut dyn FnMut(StateEntry)) {
-        for (key_group, key) in self.keys.sorted() {
-            let keyed = self.keys.get(key);
-            let mut value = vec![VERSION, 0];
+    pub(super) fn snapshot_keys(&mut self, extent: Extent, into: &mut StateBuffer) -> Extent {
+        let (keys, extent) = self.keys.to_snapshot(extent);
+        let version = self.spec.state_version;
+        self.keys.snapshot(&keys, &[], into, |value, keyed| {
+            let flag = |there: bool, flag| if there { flag } else { 0 };
+            value.push(VERSION);
+            value.push(flag(keyed.state.is_some(), STATE) | flag(keyed.written.is_some(), WRITTEN));
             if let Some(state) = &keyed.state {
-                value[1] |= STATE;
-                put_varint(&mut value, u64::from(self.spec.state_version));
-                put_bytes(&mut value, state);
+                put_varint(value, u64::from(version));
+                put_bytes(value, state);
             }
             if let Some(written) = keyed.written {
-                value[1] |= WRITTEN;
-                put_i64(&mut value, written);
+                put_i64(value, written);
             }
-            put_varint(&mut value, keyed.timers.len() as u64);
+            put_varint(value, keyed.timers.len() as u64);
             for &(time, domain) in &keyed.timers {
                 value.push(clock(domain) as u8);
-                put_i64(&mut value, time);
+                put_i64(value, time);
             }
-            each(StateEntry {
-                key_group,
-                key: entry_key(self.keys.key(key)),
-                value: Some(value),
-            });
-        }
+        });
+        extent
     }
 
-    pub(super) fn restore_key(&mut self, entry: &StateEntry) -> Result<(), StepError> {
-        let Some(value) = &entry.value else {
-            return Ok(());
-        };
+    pub(super) fn restore_key(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {
         let broken = |e: Broken| {
             StepError::Failed(format!("the stored state of a process step is broken: {e}"))
         };
-        let name = key_of_entry(&entry.key)
+        let name = key_of_entry(entry.key)
             .ok_or(broken(Broken::Content("its name is not that of a key")))?;
-        let (mut keyed, version) = decode(value).map_err(broken)?;
+        let (mut keyed, version) = decode(entry.value).map_err(broken)?;
         if let (Some(state), true) = (&keyed.state, version != self.spec.state_version) {
             let migrated = self
                 .function

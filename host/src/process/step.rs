@@ -1,7 +1,8 @@
 use crate::keyed::{KeyId, KeyMap, TimeQueue, key_of, timestamp_of};
 use crate::plugin::{Process, RejectKind, Rejected, TimeDomain};
 use crate::record::Batch;
-use crate::step::{Boundary, Output, Progress, StateEntry, Step, StepError};
+use crate::state::{Extent, StateBuffer, StateRef};
+use crate::step::{Boundary, Output, Progress, Step, StepError};
 use crate::time::Watermark;
 
 use super::call::{Call, Due};
@@ -69,6 +70,7 @@ impl ProcessStep {
         for key in std::mem::take(&mut self.unstamped) {
             if self.keys.contains(key) && self.keys.get(key).written.is_none() {
                 self.keys.get_mut(key).written = Some(now);
+                self.keys.touch(key);
                 self.schedule_ttl(key);
             }
         }
@@ -205,14 +207,14 @@ impl Step for ProcessStep {
         self.queues[1].least().into_iter().chain(ttl).min()
     }
 
-    fn snapshot(&mut self, each: &mut dyn FnMut(StateEntry)) {
+    fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Extent {
         if self.spec.time == TimeDomain::Processing {
             self.stamp(self.now);
         }
-        self.snapshot_keys(each);
+        self.snapshot_keys(extent, into)
     }
 
-    fn restore(&mut self, entry: &StateEntry) -> Result<(), StepError> {
+    fn restore(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {
         self.restore_key(entry)
     }
 

@@ -9,7 +9,9 @@ use crate::plugin::{
     Fault, FiredTimer, Process, Processed, RejectKind, Rejected, TimeDomain, TimerOp,
 };
 use crate::record::{Batch, Blobs, Form, Value};
-use crate::step::{Boundary, Progress, StateEntry, Step, key_group, task_of};
+use crate::state::StateEntry;
+use crate::state::testing::chains;
+use crate::step::{Boundary, Progress, Step, key_group, task_of};
 use crate::time::Watermark;
 
 /// What a record's (or timer's) handler does, one key: used by the function and by the model.
@@ -481,7 +483,7 @@ fn stored_state_is_refused_when_it_is_broken() {
     let mut driven = Driven::new(100, TimeDomain::Event);
     driven.records(&[("k", "=s +e9 +p9", 5)]);
     let entry = snapshot(&mut driven.step).remove(0);
-    let value = entry.value.clone().expect("there is one");
+    let value = entry.value.clone();
     assert_eq!(
         value, b"\x01\x03\x01\x01s\x05\0\0\0\0\0\0\0\x02\0\x09\0\0\0\0\0\0\0\x01\x09\0\0\0\0\0\0\0",
         "bytes of version 1 stay as they are"
@@ -489,14 +491,16 @@ fn stored_state_is_refused_when_it_is_broken() {
     let restored = |key: &[u8], value: &[u8]| {
         let entry = StateEntry {
             key: key.to_vec(),
-            value: Some(value.to_vec()),
+            value: value.to_vec(),
             ..entry.clone()
         };
         let cut = |e: crate::step::StepError| {
             e.to_string()
                 .replace("the stored state of a process step is broken: ", "")
         };
-        step(100, TimeDomain::Event).restore(&entry).map_err(cut)
+        step(100, TimeDomain::Event)
+            .restore(entry.as_ref())
+            .map_err(cut)
     };
     assert_eq!(restored(b"\x01k", &value), Ok(()));
     assert_eq!(
@@ -545,7 +549,7 @@ fn stored_state_is_refused_when_it_is_broken() {
         },
         Box::new(Scripted),
     );
-    newer.restore(&entry).expect("migrated");
+    newer.restore(entry.as_ref()).expect("migrated");
     assert_eq!(newer.keys.get(0).state.as_deref(), Some(&b"s from 1"[..]));
 }
 
@@ -698,6 +702,7 @@ proptest! {
         ),
     ) {
         let mut model = Model { ttl, keys: BTreeMap::new(), watermark: -1, main: Vec::new(), rejected: Vec::new(), results: Vec::new() };
+        let mut snapshots = chains(1);
         let mut tasks = vec![step(ttl, TimeDomain::Event)];
         let (mut out, mut watermark, mut now) = (Collect::default(), -1, 0);
         fn pass(tasks: &mut [ProcessStep], watermark: i64, now: i64, out: &mut Collect) {
@@ -710,10 +715,11 @@ proptest! {
         pass(&mut tasks, watermark, now, &mut out);
         for (rows, size, advance, tick, restart) in flushes {
             if let Some(count) = restart {
-                let entries: Vec<_> = tasks.iter_mut().flat_map(|t| snapshot(t)).collect();
+                let entries: Vec<_> = tasks.iter_mut().zip(&mut snapshots).flat_map(|(t, s)| s.finish(t)).collect();
+                snapshots = chains(count);
                 tasks = (0..count).map(|_| step(ttl, TimeDomain::Event)).collect();
                 for entry in entries {
-                    tasks[task_of(entry.key_group, count)].restore(&entry).expect("own entries");
+                    tasks[task_of(entry.key_group, count)].restore(entry.as_ref()).expect("own entries");
                 }
                 let inputs = [Watermark(watermark)];
                 tasks.iter_mut().for_each(|t| t.resume(Boundary { watermark: inputs[0], inputs: &inputs, now, end: false }));
@@ -727,10 +733,16 @@ proptest! {
                     task.on_batch(0, batch(&chunk.iter().filter(own).cloned().collect::<Vec<_>>()), &mut out).expect("taken");
                 }
             }
+            if size % 3 == 1 {
+                tasks.iter_mut().zip(&mut snapshots).for_each(|(t, s)| s.take(t));
+            }
             watermark += advance;
             now += tick;
             model.boundary(watermark, now);
             pass(&mut tasks, watermark, now, &mut out);
+            if size % 2 == 0 {
+                tasks.iter_mut().zip(&mut snapshots).for_each(|(t, s)| s.take(t));
+            }
         }
         // Order holds within a key.
         out.main.sort_by_key(|r| r.key.clone());

@@ -215,6 +215,8 @@ impl ProcessStep {
                 self.schedule(key, domain);
                 continue;
             }
+            self.keys.touch(key);
+            let keyed = self.keys.get_mut(key);
             if keyed.budget.1 == 0 {
                 let message = format!(
                     "a timer at {time} was not fired: timers of this key were set and fired {rearmed_max} times at one boundary"

@@ -1,29 +1,82 @@
-//! What a job remembers, as plain data: state entry by entry, and where time stood. Not tied to a
+//! What a job remembers, as plain data: state by step, in chains of buffers, and where time stood. Not tied to a
 //! parallelism: entries are dealt to tasks by key group when they are taken back.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::record::NodeIndex;
 use crate::runtime::task::{OwnedPartition, Task, TaskError};
-use crate::step::{StateEntry, task_of};
+use crate::state::{ChainSizes, Extent, StateBuffer, StateRef, next_extent, replay};
+use crate::step::task_of;
 use crate::window::watermark::WatermarkTracker;
+
+/// How the snapshots of one task build on each other.
+#[derive(Debug, Default)]
+pub struct TaskChains(BTreeMap<NodeIndex, ChainSizes>);
+
+/// What a task says of a step's state at the end of an epoch.
+#[derive(Clone, Debug)]
+pub struct StatePiece {
+    /// The step.
+    pub step: NodeIndex,
+    /// Everything, or what changed since the piece before.
+    pub extent: Extent,
+    /// The entries.
+    pub buffer: StateBuffer,
+}
+
+/// A base and what changed after it, as bytes: each the part of a buffer that holds entries.
+pub type Chain = Vec<(Vec<u8>, Range<usize>)>;
 
 /// A job at a boundary.
 #[derive(Clone, Debug, Default)]
 pub struct JobSnapshot {
-    /// State of each stateful step.
-    entries: BTreeMap<NodeIndex, Vec<StateEntry>>,
+    /// State of each stateful step: a chain from each task that wrote it.
+    chains: BTreeMap<NodeIndex, Vec<Chain>>,
     /// Time of each stateful step.
     times: BTreeMap<NodeIndex, WatermarkTracker>,
     /// Time of each partition read.
     partitions: BTreeMap<(NodeIndex, u32), OwnedPartition>,
 }
 
+/// What changed in a task's steps since the last call with the same `chains`, or all that they keep, where that is
+/// better or nothing was told yet.
+pub fn pieces(task: &mut Task, chains: &mut TaskChains) -> Vec<StatePiece> {
+    let mut pieces = Vec::new();
+    // State that all tasks of a step share is the first one's to tell.
+    let tells_shared = task.index() == 0;
+    for slot in task.slots_mut().iter_mut().filter(|s| s.keyed.is_some()) {
+        let mut buffer = if tells_shared {
+            StateBuffer::default()
+        } else {
+            StateBuffer::without_shared()
+        };
+        let wanted = next_extent(chains.0.get(&slot.index), slot.step.state_bytes() as u64);
+        let extent = slot.step.snapshot(wanted, &mut buffer);
+        let sizes = chains.0.entry(slot.index).or_default();
+        sizes.add(extent, buffer.bytes().len() as u64);
+        pieces.push(StatePiece {
+            step: slot.index,
+            extent,
+            buffer,
+        });
+    }
+    pieces
+}
+
 impl JobSnapshot {
-    /// Adds what a task remembers.
+    /// Adds all that a task remembers.
     pub fn add(&mut self, task: &mut Task) {
-        // State that all tasks of a step share is the first one's to tell.
-        let tells_shared = task.index() == 0;
+        for piece in pieces(task, &mut TaskChains::default()) {
+            let bytes = piece.buffer.into_bytes();
+            let all = 0..bytes.len();
+            self.add_chain(piece.step, vec![(bytes, all)]);
+        }
+        self.add_times(task);
+    }
+
+    /// Adds where time stands for a task.
+    pub fn add_times(&mut self, task: &mut Task) {
         for slot in task.slots_mut() {
             let Some(keyed) = &slot.keyed else { continue };
             // Tasks of a step see the same times; the least is the safe one where they do not.
@@ -33,14 +86,6 @@ impl JobSnapshot {
                 .or_insert_with(|| keyed.tracker.clone());
             if keyed.tracker.watermark() < known.watermark() {
                 *known = keyed.tracker.clone();
-            }
-            let entries = self.entries.entry(slot.index).or_default();
-            let before = entries.len();
-            slot.step.snapshot(&mut |entry| entries.push(entry));
-            if !tells_shared {
-                let mut own = entries.split_off(before);
-                own.retain(|entry| !slot.step.is_shared(entry));
-                entries.append(&mut own);
             }
         }
         if let Some(source) = task.source() {
@@ -54,10 +99,16 @@ impl JobSnapshot {
     /// Gives a task its share back: task `index` of `tasks`.
     pub fn restore(&self, task: &mut Task, index: usize, tasks: usize) -> Result<(), TaskError> {
         for slot in task.slots_mut() {
-            for entry in self.entries.get(&slot.index).into_iter().flatten() {
-                if task_of(entry.key_group, tasks) == index || slot.step.is_shared(entry) {
-                    slot.step.restore(entry)?;
-                }
+            for chain in self.chains.get(&slot.index).into_iter().flatten() {
+                let bytes: Vec<&[u8]> = chain.iter().map(|(b, range)| &b[range.clone()]).collect();
+                let step = &mut slot.step;
+                let mut each = |entry: StateRef<'_>| {
+                    if task_of(entry.key_group, tasks) == index || step.is_shared(entry) {
+                        step.restore(entry)?;
+                    }
+                    Ok(())
+                };
+                replay::<TaskError>(&bytes, &mut each)?;
             }
         }
         Ok(())
@@ -68,19 +119,14 @@ impl JobSnapshot {
         self.times.get(&step).cloned()
     }
 
-    /// State by step.
-    pub fn entries(&self) -> impl Iterator<Item = (NodeIndex, &Vec<StateEntry>)> {
-        self.entries.iter().map(|(&step, entries)| (step, entries))
-    }
-
     /// Time by step.
     pub fn trackers(&self) -> impl Iterator<Item = (NodeIndex, &WatermarkTracker)> {
         self.times.iter().map(|(&step, tracker)| (step, tracker))
     }
 
     /// Adds state read from a checkpoint.
-    pub fn add_entry(&mut self, step: NodeIndex, entry: StateEntry) {
-        self.entries.entry(step).or_default().push(entry);
+    pub fn add_chain(&mut self, step: NodeIndex, chain: Chain) {
+        self.chains.entry(step).or_default().push(chain);
     }
 
     /// Adds time read from a checkpoint.

@@ -14,7 +14,7 @@ use crate::config::plan::BatchLimits;
 use crate::runtime::message::Message;
 use crate::runtime::permits::{Permit, Permits};
 use crate::runtime::reader::{Polled, ReadPosition, Reader};
-use crate::runtime::snapshot::JobSnapshot;
+use crate::runtime::snapshot::{JobSnapshot, StatePiece, TaskChains, pieces};
 use crate::runtime::task::{Task, TaskError};
 use crate::sink::SinkError;
 use crate::step::{Progress, StepError};
@@ -78,7 +78,9 @@ pub struct TaskReport {
     pub epoch: Option<u64>,
     /// Whether it is over because the input ended (rather than being stopped).
     pub finished: bool,
-    /// State and time.
+    /// State: each piece builds on the one of its step in the task's report before.
+    pub pieces: Vec<StatePiece>,
+    /// Time.
     pub snapshot: JobSnapshot,
     /// How far its partitions were read.
     pub positions: Vec<ReadPosition>,
@@ -114,6 +116,8 @@ pub struct Worker {
     pub reader: Option<Reader>,
     /// What all share.
     pub shared: Shared,
+    /// How its snapshots build on each other.
+    pub chains: TaskChains,
     /// Whose turn it is among the channels: a fast sender does not hold the others up.
     pub turn: usize,
 }
@@ -363,13 +367,15 @@ impl Worker {
                 prepared.push((number, parts));
             }
         }
+        let pieces = pieces(&mut self.task, &mut self.chains);
         let mut snapshot = JobSnapshot::default();
-        snapshot.add(&mut self.task);
+        snapshot.add_times(&mut self.task);
         let report = TaskReport {
             stage: self.stage,
             task: self.index,
             epoch,
             finished,
+            pieces,
             snapshot,
             positions,
             prepared,

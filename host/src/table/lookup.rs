@@ -5,7 +5,8 @@ use crate::config::plan::{KeyPointers, Port};
 use crate::keyed::{RowId, RowStore, TimeQueue, described, key_of, timestamp_of};
 use crate::plugin::{Join, RejectKind, Rejected};
 use crate::record::{Batch, NO_ROW, RowsBuilder};
-use crate::step::{Boundary, Output, Progress, StateEntry, Step, StepError};
+use crate::state::{Extent, StateBuffer, StateRef};
+use crate::step::{Boundary, Output, Progress, Step, StepError};
 use crate::time::Watermark;
 
 use super::Table;
@@ -36,7 +37,7 @@ pub struct LookupSpec {
 /// No record is late here. A record without key (or where `on` finds none) has no match.
 /// A version is dropped at the boundary at which all inputs have passed, by `as_of`, the one that replaced it.
 pub struct LookupStep {
-    spec: LookupSpec,
+    pub(super) spec: LookupSpec,
     function: Box<dyn Join>,
     pub(super) table: Kept,
     /// Records of this boundary.
@@ -49,6 +50,8 @@ pub struct LookupStep {
     /// The boundary's records are in `todo`.
     begun: bool,
     pub(super) restored: RowsBuilder,
+    /// Records that wait are in the last snapshot.
+    pub(super) waiting_stored: bool,
 }
 
 /// Where the table is.
@@ -103,6 +106,7 @@ impl LookupStep {
             todo: VecDeque::new(),
             begun: false,
             restored: RowsBuilder::default(),
+            waiting_stored: false,
         }
     }
 
@@ -332,17 +336,17 @@ impl Step for LookupStep {
         }
     }
 
-    fn snapshot(&mut self, each: &mut dyn FnMut(StateEntry)) {
+    fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Extent {
         self.seal_restored();
-        self.snapshot_all(each);
+        self.snapshot_all(extent, into)
     }
 
-    fn restore(&mut self, entry: &StateEntry) -> Result<(), StepError> {
+    fn restore(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {
         self.restore_entry(entry)
     }
 
     /// With `on`, each task has the whole table.
-    fn is_shared(&self, entry: &StateEntry) -> bool {
+    fn is_shared(&self, entry: StateRef<'_>) -> bool {
         self.spec.on.is_some() && entry.key.first() == Some(&super::snapshot::TABLE)
     }
 

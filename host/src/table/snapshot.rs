@@ -1,18 +1,22 @@
 //! A lookup's state. Must stay stable: checkpoints hold it. Entries of two sorts, by the first byte of their key:
 //!
-//! - `t` and `keyed::entry_key`: rows of a table that is kept current. Value: version 1, then its versions in order of
+//! - `t` and `keyed::put_entry_key`: rows of a table that is kept current. Value: version 1, then its versions in order of
 //!   time, each a byte (0: a row follows, 1: deleted), the time from which it holds (8 bytes, little endian; the least
 //!   i64 in tables without versions), and the row without its key (`record::codec`).
-//! - `w` and `keyed::entry_key`: records of a key that wait. Value: version 1, then the records in order of arrival.
+//! - `w` and `keyed::put_entry_key`: records of a key that wait. Value: version 1, then the records in order of arrival.
+//!
+//! A snapshot of changes holds the table's keys that changed, and all records that wait: these stay for as long as the
+//! table lags behind, which is seconds, and few are the same at the next snapshot.
 //!
 //! With `on`, each task has the whole table: its entries are the same in all tasks, and all tasks need all.
 
 use std::collections::BTreeMap;
 
-use crate::keyed::{RowId, StoredRows, entry_key, key_of, key_of_entry};
+use crate::keyed::{RowId, StoredRows, key_of, key_of_entry, put_entry_key};
 use crate::record::RowsBuilder;
 use crate::record::codec::{Broken, Reader, put_i64};
-use crate::step::{StateEntry, StepError, key_group};
+use crate::state::{Extent, StateBuffer, StateRef};
+use crate::step::{StepError, key_group};
 
 use super::LookupStep;
 use super::lookup::Kept;
@@ -23,65 +27,71 @@ const WAITING: u8 = b'w';
 const ROW: u8 = 0;
 const DELETED: u8 = 1;
 
-fn named(sort: u8, key: Option<&[u8]>) -> Vec<u8> {
-    [&[sort][..], &entry_key(key)].concat()
-}
-
 impl LookupStep {
-    pub(super) fn snapshot_all(&self, each: &mut dyn FnMut(StateEntry)) {
-        let mut waiting: BTreeMap<(u16, Vec<u8>), Vec<RowId>> = BTreeMap::new();
+    pub(super) fn snapshot_all(&mut self, extent: Extent, into: &mut StateBuffer) -> Extent {
+        let told = into.takes_shared() || self.spec.on.is_none();
+        let extent = match &mut self.table {
+            Kept::Own(table) if told => {
+                let (keys, extent) = table.keys.to_snapshot(extent);
+                let mut rows = match extent {
+                    Extent::Whole => StoredRows::of(&table.rows),
+                    Extent::Changes => {
+                        let versions = keys.iter().flat_map(|&key| table.keys.get(key));
+                        let ids: Vec<RowId> = versions.filter_map(|version| version.1).collect();
+                        StoredRows::of_these(&table.rows, &ids)
+                    }
+                };
+                table
+                    .keys
+                    .snapshot(&keys, &[TABLE], into, |value, versions| {
+                        value.push(VERSION);
+                        for &(ts, id) in versions {
+                            value.push(if id.is_some() { ROW } else { DELETED });
+                            put_i64(value, ts);
+                            if let Some(id) = id {
+                                rows.put(value, id);
+                            }
+                        }
+                    });
+                extent
+            }
+            _ => extent,
+        };
+        self.snapshot_waiting(extent, into);
+        extent
+    }
+
+    fn snapshot_waiting(&mut self, extent: Extent, into: &mut StateBuffer) {
+        if extent == Extent::Changes && self.waiting_stored {
+            into.delete_all(&[WAITING]);
+        }
+        self.waiting_stored = !self.waiting.is_empty();
         let mut all: Vec<RowId> = self.waiting.ids().collect();
         all.sort_unstable_by_key(|&id| self.waiting.beside(id).arrival);
         let (batch, at) = self.waiting.gather(&all);
+        let mut by_key: BTreeMap<Option<&[u8]>, Vec<RowId>> = BTreeMap::new();
         for (&id, row) in all.iter().zip(at) {
             let key = key_of(&batch, row as usize);
-            waiting
-                .entry((key_group(key.unwrap_or_default()), named(WAITING, key)))
-                .or_default()
-                .push(id);
+            by_key.entry(key).or_default().push(id);
         }
-        let mut waiting = waiting.into_iter().peekable();
-        let mut waiting_rows = StoredRows::of(&self.waiting);
-        let mut put_waiting = |((key_group, key), ids): ((u16, Vec<u8>), Vec<RowId>),
-                               each: &mut dyn FnMut(StateEntry)| {
-            let mut value = vec![VERSION];
-            ids.into_iter()
-                .for_each(|id| waiting_rows.put(&mut value, id));
-            each(StateEntry {
-                key_group,
-                key,
-                value: Some(value),
-            });
-        };
-        if let Kept::Own(table) = &self.table {
-            let mut rows = StoredRows::of(&table.rows);
-            for (key_group, key) in table.keys.sorted() {
-                while let Some(earlier) = waiting.next_if(|w| w.0.0 < key_group) {
-                    put_waiting(earlier, each);
-                }
-                let mut value = vec![VERSION];
-                for &(ts, id) in table.keys.get(key) {
-                    value.push(if id.is_some() { ROW } else { DELETED });
-                    put_i64(&mut value, ts);
-                    if let Some(id) = id {
-                        rows.put(&mut value, id);
-                    }
-                }
-                each(StateEntry {
-                    key_group,
-                    key: named(TABLE, table.keys.key(key)),
-                    value: Some(value),
-                });
-            }
+        let mut rows = StoredRows::of(&self.waiting);
+        for (key, ids) in by_key {
+            into.set(
+                key_group(key.unwrap_or_default()),
+                |name| {
+                    name.push(WAITING);
+                    put_entry_key(name, key);
+                },
+                |value| {
+                    value.push(VERSION);
+                    ids.into_iter().for_each(|id| rows.put(value, id));
+                },
+            );
         }
-        waiting.for_each(|w| put_waiting(w, each));
     }
 
-    pub(super) fn restore_entry(&mut self, entry: &StateEntry) -> Result<(), StepError> {
-        let Some(value) = &entry.value else {
-            return Ok(());
-        };
-        self.restore_rows(&entry.key, value)
+    pub(super) fn restore_entry(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {
+        self.restore_rows(entry.key, entry.value)
             .map_err(|e| StepError::Failed(format!("the stored state of a lookup is broken: {e}")))
     }
 

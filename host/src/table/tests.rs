@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::plan::KeyPointers;
 use crate::keyed::testing::{Collect, PairUp, Rec, at, batch, rec, snapshot};
-use crate::step::{Progress, StateEntry, Step, key_group, task_of};
+use crate::state::StateEntry;
+use crate::state::testing::chains;
+use crate::step::{Progress, Step, key_group, task_of};
 use crate::time::Watermark;
 
 fn spec(left: bool, as_of_ms: Option<i64>) -> LookupSpec {
@@ -349,7 +351,7 @@ fn rows_of_a_replicated_table_belong_to_every_task() {
         assert_eq!(
             entries
                 .iter()
-                .map(|e| lookup.is_shared(e))
+                .map(|e| lookup.is_shared(e.as_ref()))
                 .collect::<Vec<_>>(),
             [shared, false]
         );
@@ -369,27 +371,26 @@ fn stored_state_is_refused_when_it_is_broken() {
     let (table, waiting) = (&entries[0], &entries[1]);
     assert_eq!(table.key, b"t\x01k");
     assert_eq!(
-        table.value.as_deref(),
-        Some(&b"\x01\0\x01\0\0\0\0\0\0\0\x06\x01\0\0\0\0\0\0\0\x012\x01\x02\0\0\0\0\0\0\0"[..]),
+        table.value,
+        &b"\x01\0\x01\0\0\0\0\0\0\0\x06\x01\0\0\0\0\0\0\0\x012\x01\x02\0\0\0\0\0\0\0"[..],
         "bytes of version 1 stay as they are"
     );
     assert_eq!(
-        (&waiting.key[..], waiting.value.as_deref()),
-        (
-            &b"w\x01k"[..],
-            Some(&b"\x01\x06\x09\0\0\0\0\0\0\0\x011"[..])
-        )
+        (&waiting.key[..], &waiting.value[..]),
+        (&b"w\x01k"[..], &b"\x01\x06\x09\0\0\0\0\0\0\0\x011"[..])
     );
     let restored = |key: &[u8], value: &[u8]| {
         let entry = StateEntry {
             key: key.to_vec(),
-            value: Some(value.to_vec()),
+            value: value.to_vec(),
             ..table.clone()
         };
-        step(spec(true, Some(10))).restore(&entry).map_err(|e| {
-            e.to_string()
-                .replace("the stored state of a lookup is broken: ", "")
-        })
+        step(spec(true, Some(10)))
+            .restore(entry.as_ref())
+            .map_err(|e| {
+                e.to_string()
+                    .replace("the stored state of a lookup is broken: ", "")
+            })
     };
     let version = [&[1][..], &2_i64.to_le_bytes()].concat();
     let unknown =
@@ -519,15 +520,17 @@ proptest! {
     ) {
         let spec = spec(left, as_of);
         let mut model = Model { left, as_of, versions: BTreeMap::new(), waiting: Vec::new(), main: Vec::new() };
+        let mut snapshots = chains(1);
         let mut tasks = vec![step(spec.clone())];
         let (mut out, mut record_w, mut table_w, mut number, mut exact) = (Collect::default(), 0, 0, 0, true);
         for (records, updates, record_step, table_step, size, restart) in flushes {
             if let Some(count) = restart {
                 exact = false;
-                let entries: Vec<_> = tasks.iter_mut().flat_map(|t| snapshot(t)).collect();
+                let entries: Vec<_> = tasks.iter_mut().zip(&mut snapshots).flat_map(|(t, s)| s.finish(t)).collect();
+                snapshots = chains(count);
                 tasks = (0..count).map(|_| step(spec.clone())).collect();
                 for entry in entries {
-                    tasks[task_of(entry.key_group, count)].restore(&entry).expect("own entries");
+                    tasks[task_of(entry.key_group, count)].restore(entry.as_ref()).expect("own entries");
                 }
                 tasks.iter_mut().for_each(|t| t.resume(at(&[Watermark(record_w), Watermark(table_w)], 0)));
             }
@@ -546,7 +549,13 @@ proptest! {
                 for some in updates.chunks(size) {
                     task.on_batch(1, own(some), &mut out).expect("taken");
                 }
+                if size == 1 {
+                    snapshots[t].take(task);
+                }
                 pass(task, record_w, table_w, &mut out);
+                if size == 2 {
+                    snapshots[t].take(task);
+                }
             }
         }
         if !exact {

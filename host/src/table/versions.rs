@@ -117,6 +117,8 @@ impl Table {
         }
         if !self.versioned && id.is_none() {
             self.keys.remove(number);
+        } else {
+            self.keys.touch(number);
         }
         if let Some(old) = old {
             self.rows.remove(old);
@@ -163,6 +165,8 @@ impl Table {
             }
             if versions.is_empty() {
                 self.keys.remove(key);
+            } else if gone > 0 {
+                self.keys.touch(key);
             }
         }
     }

@@ -11,112 +11,145 @@
 //!
 //! A key in a name: 0 for none, else 1 and its bytes.
 
-use crate::step::{StateEntry, StepError, key_group};
+use crate::state::{StateBuffer, StateRef};
+use crate::step::{StepError, key_group};
 
 /// Version of the values' layout.
 const VERSION: u8 = 1;
 
 /// A group of a window, or a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct GroupState {
-    pub key: Option<Vec<u8>>,
+pub(super) struct GroupState<'a> {
+    pub key: Option<&'a [u8]>,
     pub start: i64,
     pub end: i64,
     pub count: u64,
     pub newest: i64,
-    pub acc: Vec<u8>,
+    pub acc: &'a [u8],
 }
 
 /// A slice of sliding windows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SliceState {
-    pub key: Option<Vec<u8>>,
+pub(super) struct SliceState<'a> {
+    pub key: Option<&'a [u8]>,
     pub start: i64,
     pub flags: u8,
-    pub acc: Vec<u8>,
+    pub acc: &'a [u8],
 }
 
 /// A key of count windows: (fires at, newest, accumulator) of each pane.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct CountState {
-    pub key: Option<Vec<u8>>,
+pub(super) struct CountState<'a> {
+    pub key: Option<&'a [u8]>,
     pub records: u64,
-    pub panes: Vec<(u64, i64, Vec<u8>)>,
+    pub panes: Vec<(u64, i64, &'a [u8])>,
 }
 
 /// What an entry holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    Group(GroupState),
-    Slice(SliceState),
-    Count(CountState),
+pub(super) enum State<'a> {
+    Group(GroupState<'a>),
+    Slice(SliceState<'a>),
+    Count(CountState<'a>),
 }
 
-/// Writes an entry.
-pub(super) fn encode(state: &State, accs_version: u32) -> StateEntry {
-    let mut name = Vec::new();
-    let mut value = vec![VERSION];
-    value.extend(accs_version.to_le_bytes());
-    let key = match state {
-        State::Group(g) => {
-            name.push(b'G');
-            name.extend(ordered(g.start));
-            value.extend(g.end.to_le_bytes());
-            value.extend(g.count.to_le_bytes());
-            value.extend(g.newest.to_le_bytes());
-            value.extend(&g.acc);
-            &g.key
-        }
-        State::Slice(s) => {
-            name.push(b'S');
-            name.extend(ordered(s.start));
-            value.push(s.flags);
-            value.extend(&s.acc);
-            &s.key
-        }
-        State::Count(c) => {
-            name.push(b'C');
-            value.extend(c.records.to_le_bytes());
-            value.extend((c.panes.len() as u32).to_le_bytes());
-            for (fires_at, newest, acc) in &c.panes {
-                value.extend(fires_at.to_le_bytes());
-                value.extend(newest.to_le_bytes());
-                value.extend((acc.len() as u32).to_le_bytes());
-                value.extend(acc);
-            }
-            &c.key
-        }
-    };
+/// Kinds of entries.
+pub(super) const GROUP: u8 = b'G';
+pub(super) const SLICE: u8 = b'S';
+const COUNT: u8 = b'C';
+
+/// How the names of all entries of a window (or slice) begin.
+pub(super) fn prefix(kind: u8, start: i64) -> [u8; 9] {
+    let mut prefix = [kind; 9];
+    prefix[1..].copy_from_slice(&ordered(start));
+    prefix
+}
+
+/// The name of a window's group, or of a session.
+pub(super) fn put_name(name: &mut Vec<u8>, kind: u8, start: i64, key: Option<&[u8]>) {
+    name.extend_from_slice(&prefix(kind, start));
+    put_key(name, key);
+}
+
+/// The name of a key of count windows.
+pub(super) fn put_count_name(name: &mut Vec<u8>, key: Option<&[u8]>) {
+    name.push(COUNT);
+    put_key(name, key);
+}
+
+/// The key in a name.
+pub(super) fn key_in(name: &[u8]) -> &[u8] {
+    let at = if name.first() == Some(&COUNT) { 2 } else { 10 };
+    name.get(at..).unwrap_or_default()
+}
+
+fn put_key(name: &mut Vec<u8>, key: Option<&[u8]>) {
     name.push(u8::from(key.is_some()));
-    name.extend(key.as_deref().unwrap_or_default());
-    StateEntry {
-        key_group: key_group(key.as_deref().unwrap_or_default()),
-        key: name,
-        value: Some(value),
+    name.extend_from_slice(key.unwrap_or_default());
+}
+
+impl State<'_> {
+    /// Writes the entry.
+    #[inline]
+    pub fn put(&self, accs_version: u32, into: &mut StateBuffer) {
+        let mut head = [VERSION; 5];
+        head[1..].copy_from_slice(&accs_version.to_le_bytes());
+        match self {
+            State::Group(g) => into.set(
+                key_group(g.key.unwrap_or_default()),
+                |name| put_name(name, GROUP, g.start, g.key),
+                |value| {
+                    value.extend_from_slice(&head);
+                    value.extend_from_slice(&g.end.to_le_bytes());
+                    value.extend_from_slice(&g.count.to_le_bytes());
+                    value.extend_from_slice(&g.newest.to_le_bytes());
+                    value.extend_from_slice(g.acc);
+                },
+            ),
+            State::Slice(s) => into.set(
+                key_group(s.key.unwrap_or_default()),
+                |name| put_name(name, SLICE, s.start, s.key),
+                |value| {
+                    value.extend_from_slice(&head);
+                    value.push(s.flags);
+                    value.extend_from_slice(s.acc);
+                },
+            ),
+            State::Count(c) => into.set(
+                key_group(c.key.unwrap_or_default()),
+                |name| put_count_name(name, c.key),
+                |value| {
+                    value.extend_from_slice(&head);
+                    value.extend_from_slice(&c.records.to_le_bytes());
+                    value.extend_from_slice(&(c.panes.len() as u32).to_le_bytes());
+                    for (fires_at, newest, acc) in &c.panes {
+                        value.extend_from_slice(&fires_at.to_le_bytes());
+                        value.extend_from_slice(&newest.to_le_bytes());
+                        value.extend_from_slice(&(acc.len() as u32).to_le_bytes());
+                        value.extend_from_slice(acc);
+                    }
+                },
+            ),
+        }
     }
 }
 
 /// Reads an entry, and the version of its accumulators.
-pub(super) fn decode(entry: &StateEntry) -> Result<(State, u32), StepError> {
-    let mut name = Reader(&entry.key);
-    let mut value = Reader(
-        entry
-            .value
-            .as_deref()
-            .ok_or_else(|| broken("it has no value"))?,
-    );
+pub(super) fn decode(entry: StateRef<'_>) -> Result<(State<'_>, u32), StepError> {
+    let mut name = Reader(entry.key);
+    let mut value = Reader(entry.value);
     let kind = name.array::<1>("name")?[0];
-    let start = if kind == b'C' {
+    let start = if kind == COUNT {
         0
     } else {
         unordered(name.array("name")?)
     };
     let key = match name.array::<1>("name")?[0] {
         0 if name.0.is_empty() => None,
-        1 => Some(name.0.to_vec()),
+        1 => Some(name.0),
         _ => return Err(broken("its name has no key")),
     };
-    if key_group(key.as_deref().unwrap_or_default()) != entry.key_group {
+    if key_group(key.unwrap_or_default()) != entry.key_group {
         return Err(broken("its key is of another key group"));
     }
     let version = value.array::<1>("version")?[0];
@@ -127,7 +160,7 @@ pub(super) fn decode(entry: &StateEntry) -> Result<(State, u32), StepError> {
     }
     let accs_version = u32::from_le_bytes(value.array("accumulators' version")?);
     let state = match kind {
-        b'G' => {
+        GROUP => {
             let end = i64::from_le_bytes(value.array("end")?);
             let count = u64::from_le_bytes(value.array("records")?);
             let newest = i64::from_le_bytes(value.array("newest timestamp")?);
@@ -140,19 +173,19 @@ pub(super) fn decode(entry: &StateEntry) -> Result<(State, u32), StepError> {
                 end,
                 count,
                 newest,
-                acc: value.0.to_vec(),
+                acc: value.0,
             })
         }
-        b'S' => {
+        SLICE => {
             let flags = value.array::<1>("flags")?[0];
             State::Slice(SliceState {
                 key,
                 start,
                 flags,
-                acc: value.0.to_vec(),
+                acc: value.0,
             })
         }
-        b'C' => {
+        COUNT => {
             let records = u64::from_le_bytes(value.array("records")?);
             let len = u32::from_le_bytes(value.array("panes")?);
             let mut panes = Vec::new();
@@ -160,11 +193,7 @@ pub(super) fn decode(entry: &StateEntry) -> Result<(State, u32), StepError> {
                 let fires_at = u64::from_le_bytes(value.array("pane")?);
                 let newest = i64::from_le_bytes(value.array("pane")?);
                 let len = u32::from_le_bytes(value.array("pane")?);
-                panes.push((
-                    fires_at,
-                    newest,
-                    value.bytes(len as usize, "accumulator")?.to_vec(),
-                ));
+                panes.push((fires_at, newest, value.bytes(len as usize, "accumulator")?));
             }
             if !value.0.is_empty() {
                 return Err(broken("bytes follow its last pane"));

@@ -3,15 +3,19 @@
 //! Every window that a record counts in has its own accumulator (a pane, named after the number of the
 //! record at which it fires), so all records of a batch go into one call of `add`, however many windows they fill.
 
+use std::borrow::Cow;
+
 use hashbrown::HashTable;
 
 use super::accumulators::Accumulators;
+use super::codec::put_count_name;
 use super::core::{Arrivals, Core, LeftOut};
 use super::keys::{KeyArena, KeyRef, key_of, sort_by_key};
 use super::results::Pane;
 use super::round::{Round, RowSet, Tried};
 use super::time::StepTime;
 use crate::record::{Batch, Blobs, NO_TIMESTAMP};
+use crate::state::{Mark, Touched};
 use crate::step::{Boundary, Output, Progress, StepError};
 
 const NONE: u32 = u32::MAX;
@@ -39,6 +43,8 @@ pub(super) struct CountKey {
     pub records: u64,
     /// In order of `fires_at`, the tail first.
     pub panes: Vec<CountPane>,
+    /// For snapshots.
+    pub mark: Mark,
     stamp: u32,
     local: u32,
 }
@@ -83,6 +89,8 @@ pub(super) struct Counts {
     pub accs: Accumulators,
     free: Vec<u32>,
     free_keys: Vec<u32>,
+    /// For snapshots.
+    pub touched: Touched,
     stamp: u32,
     closing: Option<(StepTime, Vec<u32>)>,
 }
@@ -99,6 +107,7 @@ impl Counts {
             accs: Accumulators::default(),
             free: Vec::new(),
             free_keys: Vec::new(),
+            touched: Touched::default(),
             stamp: 0,
             closing: None,
         }
@@ -234,6 +243,7 @@ impl Counts {
 
     /// Writes the plan and its accumulators back.
     fn keep(&mut self, plan: &Plan, accs: &Blobs) {
+        let all = self.keys.len();
         for local in &plan.locals {
             for pane in std::mem::take(&mut self.keys[local.key as usize].panes) {
                 self.accs.release(pane.acc as usize);
@@ -253,6 +263,8 @@ impl Counts {
             let entry = &mut self.keys[local.key as usize];
             entry.records = local.records;
             entry.panes = panes;
+            let mark = &mut self.keys[local.key as usize].mark;
+            self.touched.touch(local.key, mark, all);
         }
     }
 
@@ -286,7 +298,11 @@ impl Counts {
     }
 
     fn remove_key(&mut self, core: &Core, key: u32) {
+        let bytes = self.keys.len() * size_of::<CountKey>();
         let entry = &mut self.keys[key as usize];
+        let (mark, of) = (std::mem::take(&mut entry.mark), entry.key.get(&self.arena));
+        self.touched
+            .remove(mark, bytes, |name| put_count_name(name, of));
         for pane in std::mem::take(&mut entry.panes) {
             self.accs.release(pane.acc as usize);
             self.free.push(pane.acc);
@@ -388,6 +404,7 @@ impl Counts {
             key: arena.keep(key),
             records: 0,
             panes: Vec::new(),
+            mark: Mark::default(),
             stamp: 0,
             local: 0,
         };
@@ -413,7 +430,7 @@ impl Counts {
         core: &Core,
         key: Option<&[u8]>,
         records: u64,
-        panes: &[(u64, i64, Vec<u8>)],
+        panes: &[(u64, i64, Cow<'_, [u8]>)],
     ) -> bool {
         let key = self.key(core, core.hasher.hash(key), key);
         if !self.keys[key as usize].panes.is_empty() {
@@ -442,6 +459,7 @@ impl Counts {
             + self.table.allocation_size()
             + self.arena.memory()
             + self.accs.memory()
+            + self.touched.memory()
             + (self.free.capacity() + self.free_keys.capacity()) * size_of::<u32>()
     }
 }

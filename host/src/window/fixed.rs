@@ -13,6 +13,7 @@ use super::fixed_close::Closing;
 use super::groups::Window;
 use super::keys::key_of;
 use super::round::{Round, RowSet, Tried};
+use super::snapshot::Stamps;
 use super::{Emit, WindowKind, WindowSpec};
 use crate::record::{Batch, Blobs, NO_TIMESTAMP};
 use crate::step::{Output, StepError};
@@ -58,6 +59,7 @@ pub(super) struct FixedWindows {
     pub groups: usize,
     pub closing: Option<Closing>,
     stamp: u32,
+    pub stamps: Stamps,
     locals: Vec<Local>,
     round: Round,
     accs: Blobs,
@@ -99,7 +101,8 @@ impl FixedWindows {
             changed: 0,
             groups: 0,
             closing: None,
-            stamp: 0,
+            stamp: Stamps::default().without_batch(),
+            stamps: Stamps::default(),
             locals: Vec::new(),
             round: Round::default(),
             accs: Blobs::default(),
@@ -307,6 +310,7 @@ impl FixedWindows {
             .count()
             .min(self.changed);
         self.groups -= gone.groups.len();
+        self.stamps.drop_window(gone.stored, gone.start);
         self.by_end.remove(&gone.end);
         self.free.push(window);
     }
@@ -314,9 +318,11 @@ impl FixedWindows {
     /// The number of a group among those that the batch touches.
     #[inline]
     fn local(&mut self, window: u32, group: u32, born: bool) -> u32 {
-        let g = &mut self.windows[window as usize].groups[group as usize];
+        let w = &mut self.windows[window as usize];
+        let g = &mut w.groups[group as usize];
         self.groups += usize::from(born);
         if g.stamp != self.stamp {
+            w.touched = self.stamp;
             g.stamp = self.stamp;
             g.local = self.locals.len() as u32;
             self.locals.push(Local {
@@ -333,13 +339,44 @@ impl FixedWindows {
     fn next_stamp(&mut self) {
         self.locals.clear();
         self.round.clear();
-        self.stamp = self.stamp.checked_add(1).unwrap_or_else(|| {
-            self.windows
-                .iter_mut()
-                .flat_map(|w| &mut w.groups)
-                .for_each(|g| g.stamp = 0);
-            1
-        });
+        if self.stamp == u32::MAX {
+            self.restart_stamps();
+        }
+        self.stamp += 1;
+    }
+
+    /// Stamps begin anew; what changed since the last snapshot is not known any more.
+    fn restart_stamps(&mut self) {
+        for w in &mut self.windows {
+            w.touched = 0;
+            w.groups.iter_mut().for_each(|g| g.stamp = 0);
+        }
+        self.stamps = Stamps::default();
+        self.stamp = self.stamps.without_batch();
+    }
+
+    /// Everything is in a snapshot now.
+    pub fn all_stored(&mut self) {
+        if self.stamp > u32::MAX - 2 {
+            self.restart_stamps();
+        } else {
+            self.stamps.take_snapshot(self.stamp);
+            self.stamp = self.stamps.without_batch();
+        }
+    }
+
+    /// Whether it keeps slices.
+    pub fn is_sliced(&self) -> bool {
+        matches!(self.shape, Shape::Slices { .. })
+    }
+
+    /// A group changes without a batch: the next snapshot is to hold it.
+    pub fn mark(&mut self, window: u32, group: u32) {
+        let w = &mut self.windows[window as usize];
+        let stamp = self.stamps.without_batch();
+        w.touched = w.touched.max(stamp);
+        let g = &mut w.groups[group as usize];
+        g.stamp = g.stamp.max(stamp);
     }
 
     /// One call of `add` for all that was assigned, repeated without what it rejects.
@@ -518,6 +555,7 @@ impl FixedWindows {
         core.results.push(w.pane(group));
         let discards = core.discards();
         let g = &mut w.groups[group as usize];
+        let changes = g.count > 0 || discards;
         if g.count > 0 {
             g.count = 0;
             self.changed -= 1;
@@ -526,6 +564,9 @@ impl FixedWindows {
             g.newest = NO_TIMESTAMP;
             let init = core.init()?;
             w.accs.set(group as usize, &init);
+        }
+        if changes {
+            self.mark(window, group);
         }
         Ok(())
     }
@@ -598,7 +639,7 @@ impl FixedWindows {
     }
 
     /// Puts back a group that a checkpoint holds.
-    pub fn restore(&mut self, core: &Core, state: &GroupState) -> bool {
+    pub fn restore(&mut self, core: &Core, state: &GroupState<'_>) -> bool {
         let fits = match self.shape {
             Shape::Tumbling(grid) | Shape::Sliding(grid) | Shape::Slices { slice: grid, .. } => {
                 grid.holds(state.start, state.end)
@@ -608,10 +649,10 @@ impl FixedWindows {
         if !fits {
             return false;
         }
-        let (key, count) = (state.key.as_deref(), state.count);
+        let (key, count) = (state.key, state.count);
         let window = self.window(state.start, state.end);
         let w = &mut self.windows[window as usize];
-        let (group, born) = w.group(core.hasher.hash(key), key, &state.acc);
+        let (group, born) = w.group(core.hasher.hash(key), key, state.acc);
         if !born {
             return false;
         }
@@ -632,6 +673,7 @@ impl FixedWindows {
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
         self.windows.iter().map(Window::memory).sum::<usize>()
+            + self.stamps.memory()
             + self.windows.capacity() * size_of::<Window>()
     }
 }

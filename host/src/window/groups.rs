@@ -157,6 +157,10 @@ pub(super) struct Window {
     pub accs: Accumulators,
     /// Groups that got a record since they last fired (some may have fired, and be here twice).
     pub dirty: Vec<u32>,
+    /// The newest stamp of its groups.
+    pub touched: u32,
+    /// Some of it is in a snapshot.
+    pub stored: bool,
 }
 
 impl Window {

@@ -19,6 +19,7 @@ mod round;
 mod session;
 mod session_close;
 mod sliced;
+mod snapshot;
 mod spec;
 mod step;
 mod time;

@@ -7,7 +7,8 @@ use super::model::{BatchOutcome, Model};
 use super::test_support::{Collect, CountSum, Native, Rec, Recorder, Res, batch};
 use super::*;
 use crate::plugin::TimeDomain;
-use crate::step::{Boundary, Progress, Step};
+use crate::state::testing::Chained;
+use crate::step::{Boundary, Progress, Step, entries_of};
 use crate::time::Watermark;
 
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ enum Op {
     Batch(Vec<Rec>),
     /// The watermark and the clock move on by so much.
     Boundary(i64, i64),
+    /// A snapshot: of what changed, if there was one before.
+    Snapshot,
     /// Drop everything, restore.
     Restart,
     End,
@@ -39,6 +42,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => prop::collection::vec(record(), 0..14).prop_map(Op::Batch),
         4 => (0i64..14, 0i64..12).prop_map(|(w, n)| Op::Boundary(w, n)),
+        2 => Just(Op::Snapshot),
         1 => Just(Op::Restart),
     ]
 }
@@ -146,6 +150,7 @@ fn by_group(mut results: Vec<Res>) -> Vec<Res> {
 
 fn run(spec: WindowSpec, collect: bool, ops: Vec<Op>) {
     let mut engine = step(&spec, collect);
+    let mut snapshots = Chained::default();
     let mut model = Model::new(spec.clone(), if collect { listed } else { counted });
     let (mut watermark, mut now) = (Watermark::NONE.0, 0);
     for op in ops {
@@ -190,28 +195,22 @@ fn run(spec: WindowSpec, collect: bool, ops: Vec<Op>) {
                 boundary(&mut engine, i64::MAX, now, true, &mut out);
                 assert_eq!(out.results, expected, "at the end");
             }
+            Op::Snapshot => snapshots.take(&mut engine),
             Op::Restart => {
                 // Batches after the last boundary are part of the state here: a step may be asked at any time.
-                let mut entries = Vec::new();
-                engine.snapshot(&mut |e| entries.push(e));
-                let mut again = Vec::new();
-                engine.snapshot(&mut |e| again.push(e));
-                assert_eq!(entries, again);
-                assert!(
-                    entries.is_sorted_by(|a, b| (a.key_group, &a.key) < (b.key_group, &b.key)),
-                    "entries are in order"
-                );
+                let entries = snapshots.finish(&mut engine);
                 engine = step(&spec, collect);
-                entries.iter().for_each(|e| engine.restore(e).unwrap());
+                for entry in &entries {
+                    engine.restore(entry.as_ref()).unwrap();
+                }
                 engine.resume(Boundary {
                     watermark: Watermark(watermark),
                     inputs: &[],
                     now,
                     end: false,
                 });
-                let mut restored = Vec::new();
-                engine.snapshot(&mut |e| restored.push(e));
-                assert_eq!(entries, restored);
+                assert_eq!(entries, entries_of(&mut engine));
+                snapshots = Chained::default();
             }
         }
     }

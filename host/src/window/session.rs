@@ -23,15 +23,18 @@ use super::round::{Round, RowSet, Tried};
 use super::session_close::Closing;
 use crate::plugin::Rejected;
 use crate::record::{Batch, Blobs, NO_TIMESTAMP};
+use crate::state::{Mark, Touched};
 use crate::step::{Output, StepError};
 
-const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
 
 /// A session.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Session {
     /// Whose; `NONE` while the place is free.
     pub key: u32,
+    /// For snapshots.
+    pub mark: Mark,
     pub start: i64,
     pub end: i64,
     /// Records since it last fired (kept where that matters).
@@ -97,6 +100,8 @@ pub(super) struct Sessions {
     /// How many of them there are.
     pub changed: usize,
     pub closing: Option<Closing>,
+    /// For snapshots.
+    pub touched: Touched,
     stamp: u32,
     shadows: Vec<Shadow>,
     late: Vec<u32>,
@@ -347,8 +352,13 @@ impl Sessions {
                     None => self.new_session(acc),
                 };
                 ids.push(id);
+                let s = &self.all[id as usize];
+                if s.mark.stored && s.start != session.start {
+                    self.forget_name(id);
+                }
                 let s = &mut self.all[id as usize];
                 (s.key, s.start, s.end) = (shadow.key, session.start, session.end);
+                self.touch(id);
                 if core.tracks_changes() {
                     self.set_count(id, session.count);
                 }
@@ -444,13 +454,23 @@ impl Sessions {
         if core.discards() {
             let init = core.init()?;
             self.accs.set(id as usize, &init);
+            self.touch(id);
         }
         Ok(())
+    }
+
+    /// The next snapshot is to hold this session.
+    fn touch(&mut self, id: u32) {
+        let all = self.all.len();
+        self.touched.touch(id, &mut self.all[id as usize].mark, all);
     }
 
     fn set_count(&mut self, id: u32, count: u64) {
         let s = &mut self.all[id as usize];
         let before = std::mem::replace(&mut s.count, count);
+        if before != count {
+            self.touch(id);
+        }
         if before == 0 && count > 0 {
             self.changed += 1;
             self.dirty.push(id);
@@ -498,6 +518,7 @@ impl Sessions {
 
     fn release(&mut self, id: u32) {
         self.set_count(id, 0);
+        self.forget_name(id);
         self.all[id as usize].key = NONE;
         self.accs.release(id as usize);
         self.free.push(id);
@@ -506,6 +527,7 @@ impl Sessions {
     fn new_session(&mut self, acc: &[u8]) -> u32 {
         let session = Session {
             key: NONE,
+            mark: Mark::default(),
             start: 0,
             end: 0,
             count: 0,
@@ -619,11 +641,14 @@ impl Sessions {
     }
 
     /// Puts back a session that a checkpoint holds. Refused where it meets one that is there.
-    pub fn restore(&mut self, core: &Core, state: &GroupState) -> bool {
-        let GroupState {
-            start, end, count, ..
-        } = *state;
-        let key = state.key.as_deref();
+    pub fn restore(&mut self, core: &Core, state: &GroupState<'_>) -> bool {
+        let &GroupState {
+            key,
+            start,
+            end,
+            count,
+            ..
+        } = state;
         let key = self.key(core, core.hasher.hash(key), key);
         let sessions = &self.keys[key as usize].sessions;
         let meets =
@@ -632,7 +657,7 @@ impl Sessions {
             return false;
         }
         let at = sessions.partition_point(|id| self.all[*id as usize].start < start);
-        let id = self.new_session(&state.acc);
+        let id = self.new_session(state.acc);
         self.keys[key as usize].sessions.insert(at, id);
         let s = &mut self.all[id as usize];
         (s.key, s.start, s.end) = (key, start, end);
@@ -658,6 +683,7 @@ impl Sessions {
             + self.table.allocation_size()
             + self.arena.memory()
             + self.accs.memory()
+            + self.touched.memory()
             + self.deadlines.capacity() * size_of::<(i64, u32)>()
             + (self.dirty.capacity() + self.free.capacity() + self.free_keys.capacity())
                 * size_of::<u32>()

@@ -114,6 +114,7 @@ impl SlicedWindows {
                     let groups = std::mem::take(&mut self.slices.windows[slice as usize].dirty);
                     for group in groups {
                         self.slices.windows[slice as usize].groups[group as usize].count = 0;
+                        self.slices.mark(slice, group);
                     }
                 }
                 self.slices.changed = 0;
@@ -310,8 +311,8 @@ impl SlicedWindows {
     }
 
     /// Puts back a slice that a checkpoint holds.
-    pub fn restore(&mut self, core: &Core, state: SliceState) -> bool {
-        let SliceState {
+    pub fn restore(&mut self, core: &Core, state: &SliceState<'_>) -> bool {
+        let &SliceState {
             key,
             start,
             flags,

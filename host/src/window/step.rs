@@ -1,9 +1,11 @@
 //! The window step: takes batches apart into records that take part and records that don't, and leaves the
 //! rest to the kind of windows.
 
+use std::borrow::Cow;
+
 use arrow_array::Array;
 
-use super::codec::{CountState, GroupState, SliceState, State, broken, decode, encode};
+use super::codec::{State, broken, decode};
 use super::core::{Arrivals, Core, FunctionFacts, LeftOut, WindowLimits};
 use super::count::Counts;
 use super::fixed::FixedWindows;
@@ -14,9 +16,8 @@ use super::{Emit, WindowKind, WindowSpec};
 use crate::config::plan::Port;
 use crate::plugin::{Aggregate, TimeDomain};
 use crate::record::{Batch, Blobs, NO_TIMESTAMP};
-use crate::step::{
-    Boundary, Output, Progress, StateEntry, Step, StepError, Whole, WholeFiring, key_group,
-};
+use crate::state::{Extent, StateBuffer, StateRef};
+use crate::step::{Boundary, Output, Progress, Step, StepError, Whole, WholeFiring};
 
 /// A windowed aggregate in one task.
 ///
@@ -127,10 +128,14 @@ impl WindowStep {
     }
 
     /// Brings an accumulator up to date.
-    fn migrated(&mut self, from_version: u32, acc: Vec<u8>) -> Result<Vec<u8>, StepError> {
+    fn migrated<'a>(
+        &mut self,
+        from_version: u32,
+        acc: &'a [u8],
+    ) -> Result<Cow<'a, [u8]>, StepError> {
         let own = self.core.facts.state_version;
         if from_version == own {
-            return Ok(acc);
+            return Ok(Cow::Borrowed(acc));
         }
         if from_version > own {
             let what =
@@ -147,7 +152,7 @@ impl WindowStep {
                 migrated.len()
             )));
         }
-        Ok(migrated.get(0).to_vec())
+        Ok(Cow::Owned(migrated.get(0).to_vec()))
     }
 }
 
@@ -216,105 +221,43 @@ impl Step for WindowStep {
         }
     }
 
-    fn snapshot(&mut self, each: &mut dyn FnMut(StateEntry)) {
+    fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Extent {
         let version = self.core.facts.state_version;
-        match &self.windows {
-            Windows::Fixed(w) => {
-                for (window, group) in groups_in_order(w) {
-                    let w = &w.windows[window as usize];
-                    let (pane, count) = (w.pane(group), w.groups[group as usize].count);
-                    let state = GroupState {
-                        key: pane.key.map(<[u8]>::to_vec),
-                        start: w.start,
-                        end: w.end,
-                        count,
-                        newest: pane.newest,
-                        acc: pane.acc.to_vec(),
-                    };
-                    each(encode(&State::Group(state), version));
-                }
-            }
-            Windows::Sliced(sliced) => {
-                for (slice, group) in groups_in_order(&sliced.slices) {
-                    let s = &sliced.slices.windows[slice as usize];
-                    let state = SliceState {
-                        key: s.key(group).map(<[u8]>::to_vec),
-                        start: s.start,
-                        flags: u8::from(s.groups[group as usize].count > 0),
-                        acc: s.accs.get(group as usize).to_vec(),
-                    };
-                    each(encode(&State::Slice(state), version));
-                }
-            }
-            Windows::Session(s, _) => {
-                let key = |at: (u32, u32)| {
-                    let session = &s.all[at.0 as usize];
-                    (
-                        session.start,
-                        s.keys[session.key as usize].key.get(&s.arena),
-                    )
-                };
-                for (id, _) in in_order(s.live().into_iter().map(|id| (id, 0)).collect(), key) {
-                    let session = &s.all[id as usize];
-                    let state = GroupState {
-                        key: key((id, 0)).1.map(<[u8]>::to_vec),
-                        start: session.start,
-                        end: session.end,
-                        count: session.count,
-                        newest: NO_TIMESTAMP,
-                        acc: s.accs.get(id as usize).to_vec(),
-                    };
-                    each(encode(&State::Group(state), version));
-                }
-            }
-            Windows::Count(c) => {
-                let key = |at: (u32, u32)| (0, c.keys[at.0 as usize].key.get(&c.arena));
-                for (at, _) in in_order(c.live().into_iter().map(|k| (k, 0)).collect(), key) {
-                    let entry = &c.keys[at as usize];
-                    let panes = entry
-                        .panes
-                        .iter()
-                        .map(|p| (p.fires_at, p.newest, c.accs.get(p.acc as usize).to_vec()));
-                    let state = CountState {
-                        key: entry.key.get(&c.arena).map(<[u8]>::to_vec),
-                        records: entry.records,
-                        panes: panes.collect(),
-                    };
-                    each(encode(&State::Count(state), version));
-                }
-            }
+        match &mut self.windows {
+            Windows::Fixed(w) => w.snapshot(extent, version, into),
+            Windows::Sliced(w) => w.slices.snapshot(extent, version, into),
+            Windows::Session(s, _) => s.snapshot(extent, version, into),
+            Windows::Count(c) => c.snapshot(extent, version, into),
         }
     }
 
-    fn restore(&mut self, entry: &StateEntry) -> Result<(), StepError> {
-        if entry.value.is_none() {
-            return Ok(());
-        }
+    fn restore(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {
         let (state, version) = decode(entry)?;
         let fits = match state {
             State::Group(mut g) => {
-                g.acc = self.migrated(version, g.acc)?;
+                let acc = self.migrated(version, g.acc)?;
+                g.acc = &acc;
                 match &mut self.windows {
                     Windows::Fixed(w) => w.restore(&self.core, &g),
                     Windows::Session(s, _) => s.restore(&self.core, &g),
                     _ => return Err(other_windows()),
                 }
             }
-            State::Count(mut c) => {
-                for (_, _, acc) in &mut c.panes {
-                    *acc = self.migrated(version, std::mem::take(acc))?;
+            State::Count(c) => {
+                let mut panes = Vec::with_capacity(c.panes.len());
+                for (fires_at, newest, acc) in c.panes {
+                    panes.push((fires_at, newest, self.migrated(version, acc)?));
                 }
                 match &mut self.windows {
-                    Windows::Count(counts) => {
-                        counts.restore(&self.core, c.key.as_deref(), c.records, &c.panes)
-                    }
+                    Windows::Count(counts) => counts.restore(&self.core, c.key, c.records, &panes),
                     _ => return Err(other_windows()),
                 }
             }
             State::Slice(mut s) => {
-                s.acc = self.migrated(version, s.acc)?;
+                let acc = self.migrated(version, s.acc)?;
+                s.acc = &acc;
                 match &mut self.windows {
-                    Windows::Sliced(w) => w.restore(&self.core, s),
+                    Windows::Sliced(w) => w.restore(&self.core, &s),
                     _ => return Err(other_windows()),
                 }
             }
@@ -379,32 +322,6 @@ impl Whole for WindowStep {
 
 fn other_windows() -> StepError {
     broken("it is of other windows than the job's")
-}
-
-/// Groups of all windows in the order of their entries.
-fn groups_in_order(all: &FixedWindows) -> Vec<(u32, u32)> {
-    let key = |at: (u32, u32)| {
-        let w = &all.windows[at.0 as usize];
-        (w.start, w.key(at.1))
-    };
-    let groups = |at: &u32| 0..all.windows[*at as usize].groups.len() as u32;
-    let all = all
-        .by_end
-        .values()
-        .flat_map(|at| groups(at).map(|g| (*at, g)));
-    in_order(all.collect(), key)
-}
-
-/// Entries by key group, then by name.
-fn in_order<'a>(
-    mut entries: Vec<(u32, u32)>,
-    key: impl Fn((u32, u32)) -> (i64, Option<&'a [u8]>),
-) -> Vec<(u32, u32)> {
-    entries.sort_by_cached_key(|at| {
-        let (start, key) = key(*at);
-        (key_group(key.unwrap_or_default()), start, key)
-    });
-    entries
 }
 
 /// Why windows like these cannot be.

@@ -8,7 +8,7 @@ use super::test_support::{Collect, CountSum, Native, Rec, Recorder, Res, batch};
 use super::*;
 use crate::plugin::{Added, Aggregate, Fault, Finished, Rejected, TimeDomain};
 use crate::record::{Batch, Blobs, Windows};
-use crate::step::{Boundary, Progress, StateEntry, Step, StepError, WholeFiring, task_of};
+use crate::step::{Boundary, Progress, Step, StepError, WholeFiring, entries_of, task_of};
 use crate::time::Watermark;
 
 fn spec(kind: WindowKind) -> WindowSpec {
@@ -444,10 +444,11 @@ fn trigger_that_fired_before_a_checkpoint_does_not_fire_again_after_it() {
     w.batch(&[(None, Some(1), 1)]).boundary(6, 0);
     assert_eq!(w.seen(), [at(0, 100, "1,")]);
     w.batch(&[(None, Some(7), 2)]);
-    let mut entries = Vec::new();
-    w.step.snapshot(&mut |e| entries.push(e));
+    let entries = entries_of(&mut w.step);
     let mut w = Driven::new(job);
-    entries.iter().for_each(|e| w.step.restore(e).unwrap());
+    entries
+        .iter()
+        .for_each(|e| w.step.restore(e.as_ref()).unwrap());
     w.step.resume(Boundary {
         watermark: Watermark(6),
         inputs: &[],
@@ -493,11 +494,12 @@ fn state_restores_at_another_parallelism() {
         let mut one = make();
         one.on_batch(0, batch(&records), &mut Recorder::default())
             .unwrap();
-        let mut entries: Vec<StateEntry> = Vec::new();
-        one.snapshot(&mut |e| entries.push(e));
+        let entries = entries_of(&mut one);
         let mut tasks = [make(), make(), make()];
         for entry in &entries {
-            tasks[task_of(entry.key_group, 3)].restore(entry).unwrap();
+            tasks[task_of(entry.key_group, 3)]
+                .restore(entry.as_ref())
+                .unwrap();
         }
         let end = Boundary {
             watermark: Watermark::END,
@@ -524,10 +526,9 @@ fn state_restores_at_another_parallelism() {
 fn state_of_other_windows_twice_or_of_a_newer_function_is_refused() {
     let mut w = Driven::new(tumbling(10));
     w.batch(&[(Some("a"), Some(3), 1)]);
-    let mut entries = Vec::new();
-    w.step.snapshot(&mut |e| entries.push(e));
+    let entries = entries_of(&mut w.step);
     let entry = &entries[0];
-    let refused = |step: &mut WindowStep| step.restore(entry).unwrap_err().to_string();
+    let refused = |step: &mut WindowStep| step.restore(entry.as_ref()).unwrap_err().to_string();
     assert!(refused(&mut w.step).contains("twice"));
     assert!(refused(&mut Driven::new(tumbling(7)).step).contains("does not fit"));
     assert!(
@@ -547,7 +548,6 @@ fn state_of_other_windows_twice_or_of_a_newer_function_is_refused() {
     .unwrap();
     assert!(refused(&mut older).contains("version 1, the function's is 0"));
     // And one of an older function is migrated.
-    let mut old = Vec::new();
     older
         .on_batch(
             0,
@@ -555,9 +555,9 @@ fn state_of_other_windows_twice_or_of_a_newer_function_is_refused() {
             &mut Recorder::default(),
         )
         .unwrap();
-    older.snapshot(&mut |e| old.push(e));
+    let old = entries_of(&mut older);
     let mut w = Driven::new(tumbling(10));
-    w.step.restore(&old[0]).unwrap();
+    w.step.restore(old[0].as_ref()).unwrap();
     w.end();
     assert_eq!(w.seen(), [at(0, 10, "1,")]);
 }

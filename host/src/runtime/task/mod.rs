@@ -819,4 +819,7 @@ pub enum TaskError {
     /// The host itself (no thread to be had, a plugin that does not open any more …).
     #[error("{0}")]
     Host(String),
+    /// Bytes of state that are none.
+    #[error("state that is to be restored is broken: {0}")]
+    State(#[from] crate::state::Malformed),
 }

@@ -1,0 +1,189 @@
+use super::StateRef;
+
+/// Length of value that says: the entry is gone.
+const GONE: u32 = u32::MAX;
+/// Length of value that says: all entries are gone whose names begin with the key, in all key groups.
+const ALL_GONE: u32 = u32::MAX - 1;
+/// Bytes before an entry's key.
+const HEAD: usize = 10;
+
+/// Entries one after the other, in one buffer: writing one allocates nothing.
+///
+/// Layout, all integers little-endian. Must stay stable, checkpoints hold it:
+///
+/// | bytes | what |
+/// |---|---|
+/// | 2 | key group |
+/// | 4 | n, length of the key |
+/// | 4 | m, length of the value; 2³²−1: the entry is gone; 2³²−2: all are gone whose names begin with the key |
+/// | n, m | key, value |
+///
+/// In a buffer each key is set at most once. That it is gone, or all that begin like it, is said of earlier buffers
+/// only, wherever in the buffer it stands: a key may be gone and set in the same one, and is set then.
+#[derive(Clone, Debug, Default)]
+pub struct StateBuffer {
+    bytes: Vec<u8>,
+    entries: u64,
+    gone: u64,
+    without_shared: bool,
+}
+
+/// What stands in a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// The entry is this now.
+    Set(StateRef<'a>),
+    /// It is no more.
+    Gone(u16, &'a [u8]),
+    /// None is any more that begins so.
+    AllGone(&'a [u8]),
+}
+
+impl StateBuffer {
+    /// A buffer for a task that is not to tell what all tasks of its step have alike (`Step::is_shared`).
+    pub fn without_shared() -> StateBuffer {
+        StateBuffer {
+            without_shared: true,
+            ..StateBuffer::default()
+        }
+    }
+
+    /// Whether entries that all tasks have alike belong here.
+    pub fn takes_shared(&self) -> bool {
+        !self.without_shared
+    }
+
+    /// Appends an entry; both functions append to what they get.
+    ///
+    /// # Panics
+    /// If key or value have 4 GiB.
+    #[inline]
+    pub fn set(
+        &mut self,
+        key_group: u16,
+        key: impl FnOnce(&mut Vec<u8>),
+        value: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let (start, key_end) = self.head(key_group, key);
+        value(&mut self.bytes);
+        let length = u32::try_from(self.bytes.len() - key_end)
+            .ok()
+            .filter(|&n| n < ALL_GONE)
+            .expect("values are bounded far below 4 GiB");
+        self.bytes[start + 6..start + HEAD].copy_from_slice(&length.to_le_bytes());
+        self.entries += 1;
+    }
+
+    /// The entry of this key is gone.
+    pub fn delete(&mut self, key_group: u16, key: impl FnOnce(&mut Vec<u8>)) {
+        let (start, _) = self.head(key_group, key);
+        self.bytes[start + 6..start + HEAD].copy_from_slice(&GONE.to_le_bytes());
+        self.gone += 1;
+    }
+
+    /// All entries are gone whose names begin so.
+    pub fn delete_all(&mut self, prefix: &[u8]) {
+        let (start, _) = self.head(0, |name| name.extend_from_slice(prefix));
+        self.bytes[start + 6..start + HEAD].copy_from_slice(&ALL_GONE.to_le_bytes());
+        self.gone += 1;
+    }
+
+    /// Where the entry starts, and its key ends.
+    #[inline]
+    fn head(&mut self, key_group: u16, key: impl FnOnce(&mut Vec<u8>)) -> (usize, usize) {
+        let start = self.bytes.len();
+        let mut head = [0; HEAD];
+        head[..2].copy_from_slice(&key_group.to_le_bytes());
+        self.bytes.extend_from_slice(&head);
+        key(&mut self.bytes);
+        let end = self.bytes.len();
+        let length = u32::try_from(end - start - HEAD).expect("keys are bounded far below 4 GiB");
+        self.bytes[start + 2..start + 6].copy_from_slice(&length.to_le_bytes());
+        (start, end)
+    }
+
+    /// All of it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// All of it, by itself.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// How many entries it sets.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// How many deletions it holds.
+    pub fn gone(&self) -> u64 {
+        self.gone
+    }
+
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Room for more.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
+    }
+}
+
+/// Bytes that are no entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an entry reaches past the end")]
+pub struct Malformed;
+
+/// What stands in the bytes of a buffer, in order, and where. An error is the last item.
+pub fn items(bytes: &[u8]) -> impl Iterator<Item = Result<(usize, Item<'_>), Malformed>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        if at == bytes.len() {
+            return None;
+        }
+        let start = at;
+        let Some((item, length)) = item_at(bytes, start) else {
+            at = bytes.len();
+            return Some(Err(Malformed));
+        };
+        at += length;
+        Some(Ok((start, item)))
+    })
+}
+
+/// Key group and key of the item there, which `items` gave.
+pub(super) fn named_at(bytes: &[u8], at: usize) -> (u16, &[u8]) {
+    match item_at(bytes, at).expect("an item was there before").0 {
+        Item::Set(entry) => (entry.key_group, entry.key),
+        Item::Gone(key_group, key) => (key_group, key),
+        Item::AllGone(prefix) => (0, prefix),
+    }
+}
+
+/// The item there, and its length.
+#[inline]
+fn item_at(bytes: &[u8], at: usize) -> Option<(Item<'_>, usize)> {
+    let (head, rest) = bytes.get(at..)?.split_first_chunk::<HEAD>()?;
+    let key_group = u16::from_le_bytes([head[0], head[1]]);
+    let key = u32::from_le_bytes([head[2], head[3], head[4], head[5]]) as usize;
+    let value = u32::from_le_bytes([head[6], head[7], head[8], head[9]]);
+    let (key, rest) = rest.split_at_checked(key)?;
+    let length = HEAD + key.len();
+    Some(match value {
+        GONE => (Item::Gone(key_group, key), length),
+        ALL_GONE => (Item::AllGone(key), length),
+        n => {
+            let value = rest.get(..n as usize)?;
+            let entry = StateRef {
+                key_group,
+                key,
+                value,
+            };
+            (Item::Set(entry), length + value.len())
+        }
+    })
+}
