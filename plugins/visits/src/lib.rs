@@ -16,6 +16,7 @@ use wasmill_plugin::{
     Context, Emit, Fields, Output, Reject, State, Timer, config, process, reject,
 };
 
+mod reading;
 #[cfg(test)]
 mod tests;
 
@@ -208,4 +209,4 @@ impl Visitor {
     }
 }
 
-wasmill_plugin::plugin! { Visitor }
+wasmill_plugin::plugin! { Visitor, reading::Reading }

@@ -1,5 +1,6 @@
 use wasmill_plugin::testing::{Keyed, Record, open, record};
 
+use super::reading::Reading;
 use super::*;
 
 /// What `ada` does, at a minute.
@@ -92,4 +93,12 @@ fn what_cannot_be_is_rejected_and_changes_nothing() {
         [(0, r#""dance" is none of view, add, buy, leave"#.to_owned())]
     );
     assert_eq!(track.watermark(30 * MINUTE).values().len(), 1);
+}
+
+#[test]
+fn each_page_has_its_own_gap() {
+    let page = |seconds: i64| record(format!(r#"{{"page":"a","seconds":{seconds}}}"#));
+    let mut reading = open::<Reading>("{}");
+    let gaps = reading.gaps(&[page(5), page(0), page(-1)]);
+    assert_eq!(gaps.ok(), Some(vec![5_000, 0, -1_000]));
 }
