@@ -58,7 +58,8 @@ pub enum Control {
 }
 
 const PARTITIONS_MAX: u32 = 65_536;
-const PARALLELISM_MAX: usize = 1_024;
+/// As many as a job may have.
+const PARALLELISM_MAX: usize = crate::step::KEY_GROUPS as usize;
 
 /// Members of a line with their values as written.
 type Members<'a> = Vec<(String, &'a RawValue)>;
@@ -72,7 +73,7 @@ pub fn parse(text: &str) -> Result<Line, String> {
     if !has("source") {
         return control(&members).map(Line::Control);
     }
-    let source: String = member(&members, "source")?.expect("it is there");
+    let source: String = member(&members, "source")?.ok_or("source needs a name")?;
     let partition: Option<u32> = member(&members, "partition")?;
     if partition.is_some_and(|p| p >= PARTITIONS_MAX) {
         return Err(format!("partition is past the limit of {PARTITIONS_MAX}"));
@@ -298,6 +299,8 @@ mod tests {
         let broken = [
             ("[]", "not a JSON object"),
             (r#"{"source":"s","vlaue":1}"#, "unknown member \"vlaue\""),
+            (r#"{"source":null,"value":1}"#, "source needs a name"),
+            (r#"{"restart":{"parallelism":129}}"#, "must be 1 to 128"),
             (r#"{"flush":false}"#, "takes true"),
             (r#"{"flsh":true}"#, "unknown line"),
             (r#"{"source":"s","timestamp":1.5}"#, "timestamp"),
