@@ -316,6 +316,7 @@ impl Assembly {
                 as_of_ms,
             } => {
                 let spec = LookupSpec {
+                    record_inputs: step.inputs.len(),
                     on: on.clone(),
                     left: *left,
                     as_of_ms: *as_of_ms,

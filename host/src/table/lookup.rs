@@ -24,13 +24,15 @@ pub struct LookupSpec {
     pub on: Option<KeyPointers>,
     /// Whether records without match are kept.
     pub left: bool,
+    /// How many inputs bring records; the one after them is the table's.
+    pub record_inputs: usize,
     /// Records get what holds at their timestamp, versions being kept so long, milliseconds.
     pub as_of_ms: Option<i64>,
 }
 
 /// Enriches records from a table.
 ///
-/// Input 0 brings records, input 1 the updates of a table that is kept current. Then records wait for the
+/// The last input brings the updates of a table that is kept current. Then records wait for the
 /// boundary, so that a flush's updates come first; with `as_of` on, until the table's own watermark has reached
 /// their timestamps. Records that come out together keep the order in which they came.
 ///
@@ -58,7 +60,7 @@ pub struct LookupStep {
 pub(super) enum Kept {
     /// Loaded before the job started.
     Loaded(Arc<Table>),
-    /// Kept current by input 1.
+    /// Kept current by the last input.
     Own(Box<Table>),
 }
 
@@ -84,8 +86,8 @@ impl Kept {
 }
 
 impl LookupStep {
-    /// A lookup in a table that was loaded (with versions, if `spec.as_of_ms` is set), or else in one that input 1
-    /// keeps current.
+    /// A lookup in a table that was loaded (with versions, if `spec.as_of_ms` is set), or else in one that the last
+    /// input keeps current.
     pub fn new(
         spec: LookupSpec,
         function: Box<dyn Join>,
@@ -251,7 +253,7 @@ impl Step for LookupStep {
     ) -> Result<(), StepError> {
         self.seal_restored();
         batch.windows = None;
-        if input > 0 {
+        if input >= self.spec.record_inputs {
             let Kept::Own(table) = &mut self.table else {
                 return Err(StepError::Failed(
                     "a table that was loaded from a file gets no updates".to_owned(),

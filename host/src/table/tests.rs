@@ -15,6 +15,7 @@ fn spec(left: bool, as_of_ms: Option<i64>) -> LookupSpec {
     LookupSpec {
         on: None,
         left,
+        record_inputs: 1,
         as_of_ms,
     }
 }

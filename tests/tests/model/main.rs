@@ -6,6 +6,7 @@
 
 mod chains;
 mod dedup;
+mod free;
 mod joins;
 mod progress;
 mod random;
@@ -14,7 +15,7 @@ mod windows;
 
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use wasmill_tests::{command, compare_lines, run};
 
 use crate::random::Random;
@@ -67,6 +68,64 @@ fn one(scenario: &Scenario, parallelism: &str) -> Result<()> {
     let ended = run(command(folder.path(), args), b"")?.expect_code(0)?;
     let got: Vec<String> = ended.stdout.lines().map(str::to_owned).collect();
     compare_lines("stdout", &rendered(&scenario.expected), &got)
+}
+
+/// Runs one job in all ways that may not make a difference. Whether it worked at all.
+fn free(job: &free::Free) -> Result<bool> {
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("job.toml"), &job.job)?;
+    let attempt = |script: &[String], more: &[&str]| -> Result<_> {
+        fs::write(folder.path().join("script.jsonl"), script.join("\n") + "\n")?;
+        let args = ["test", "job.toml", "script.jsonl"].iter().chain(more);
+        run(command(folder.path(), args), b"")
+    };
+    let first = attempt(&job.straight, &["--parallelism", "1"])?;
+    let code = first.status.code();
+    ensure!(
+        matches!(code, Some(0..=2)),
+        "{}\n{}",
+        first.status,
+        first.said()
+    );
+    if code != Some(0) {
+        // Jobs that are refused, or fail, are for other tests.
+        return Ok(false);
+    }
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let ways: [(&[String], &[&str]); 4] = [
+        (&job.straight, &["--parallelism", "7", "--paranoid"]),
+        (&job.straight, &["--parallelism", "2"]),
+        (&job.script, &["--parallelism", "1"]),
+        (&job.script, &["--parallelism", "7"]),
+    ];
+    for (script, more) in ways {
+        let what = format!("{} restarts, {more:?}", script != job.straight.as_slice());
+        let again = attempt(script, more)?
+            .expect_code(0)
+            .with_context(|| what.clone())?;
+        compare_lines(&what, &lines(&first.stdout), &lines(&again.stdout))?;
+    }
+    Ok(true)
+}
+
+#[test]
+fn any_job_is_the_same_at_any_parallelism_and_over_restarts() -> Result<()> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
+    let first = number("MODEL_SEED").unwrap_or(0);
+    let cases = number("MODEL_CASES").unwrap_or(40);
+    let mut worked = 0;
+    for seed in first..first + cases {
+        let job = free::make(&mut Random::new(seed));
+        let done = free(&job).with_context(|| {
+            format!("MODEL_SEED={seed}\n{}\n{}", job.job, job.script.join("\n"))
+        })?;
+        worked += u64::from(done);
+    }
+    ensure!(
+        worked * 2 > cases,
+        "only {worked} of {cases} jobs are valid"
+    );
+    Ok(())
 }
 
 #[test]
