@@ -22,6 +22,8 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 #[doc(hidden)]
+pub mod crash;
+#[doc(hidden)]
 pub mod dedup;
 #[doc(hidden)]
 pub mod format;

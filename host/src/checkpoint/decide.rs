@@ -16,6 +16,11 @@ pub enum Found {
         /// Why.
         why: String,
     },
+    /// No checkpoint: a process that took the job over put it there, so that the one before cannot commit the epoch.
+    Fence {
+        /// From its name.
+        epoch: u64,
+    },
 }
 
 /// What the user asked for.
@@ -60,7 +65,7 @@ pub enum RecoveryDecision {
 ///
 /// | found | wanted | decision |
 /// |---|---|---|
-/// | nothing | latest | fresh |
+/// | nothing (or only fences) | latest | fresh |
 /// | only broken ones | latest | refuse: never silently empty |
 /// | newest whole one is of another job or shape | latest | refuse, with what differs |
 /// | newest whole one says finished | latest | finished |
@@ -81,6 +86,9 @@ pub fn decide(found: &[Found], identity: &JobIdentity, wanted: &Wanted) -> Recov
             Some(Found::Broken { name, why, .. }) => {
                 RecoveryDecision::Refuse(format!("{name} cannot be used: {why}"))
             }
+            Some(Found::Fence { .. }) => RecoveryDecision::Refuse(format!(
+                "there is no checkpoint {epoch}: its name was taken when another process took the job over"
+            )),
             Some(Found::Whole(manifest)) => go_on(manifest, identity, Vec::new(), false),
         },
         Wanted::Latest => {
@@ -88,11 +96,14 @@ pub fn decide(found: &[Found], identity: &JobIdentity, wanted: &Wanted) -> Recov
             for candidate in newest_first {
                 match candidate {
                     Found::Broken { name, why, .. } => passed_over.push(format!("{name}: {why}")),
+                    Found::Fence { .. } => {}
                     Found::Whole(manifest) => return go_on(manifest, identity, passed_over, true),
                 }
             }
             if passed_over.is_empty() {
-                return RecoveryDecision::Fresh { next: 1 };
+                return RecoveryDecision::Fresh {
+                    next: last.unwrap_or(0) + 1,
+                };
             }
             RecoveryDecision::Refuse(format!(
                 "no checkpoint there can be used, and starting empty would lose state without a word:\n  {}\nuse --restore none to start empty",
@@ -150,7 +161,7 @@ impl Found {
     pub fn epoch(&self) -> u64 {
         match self {
             Found::Whole(manifest) => manifest.epoch,
-            Found::Broken { epoch, .. } => *epoch,
+            Found::Broken { epoch, .. } | Found::Fence { epoch } => *epoch,
         }
     }
 }
@@ -200,6 +211,19 @@ mod tests {
             passed_over: Vec::new(),
         };
         assert_eq!(decide(&[], &me, &Wanted::Latest), D::Fresh { next: 1 });
+        let fence = |epoch| Found::Fence { epoch };
+        assert_eq!(
+            decide(&[fence(3)], &me, &Wanted::Latest),
+            D::Fresh { next: 4 }
+        );
+        assert_eq!(
+            decide(&[whole(2, false), fence(3)], &me, &Wanted::Latest),
+            restore(2)
+        );
+        assert!(matches!(
+            decide(&[fence(3)], &me, &Wanted::Epoch(3)),
+            D::Refuse(_)
+        ));
         assert!(
             matches!(decide(&[broken(1)], &me, &Wanted::Latest), D::Refuse(why) if why.contains("torn") && why.contains("--restore none"))
         );

@@ -1,20 +1,23 @@
 //! Checkpoints: a job's state, positions and prepared output at an epoch's end, durable as one.
 //!
 //! `manifest` says what a checkpoint is, `state` how entries are written, `decide` (pure) what recovery does with
-//! what it finds, `store` reads and writes files. Taking one while a job runs is the runtime's part
+//! what it finds, `store` reads and writes them in a place, `storage` is the place (a folder, an S3-compatible store),
+//! `lease` keeps processes apart where there are no locks. Taking one while a job runs is the runtime's part
 //! (barriers); this module knows no task.
 //!
 //! A checkpoint counts from the moment its manifest has its name: files of state are written and synced before,
 //! parts of sinks are published after, from what the manifest says.
 
 pub mod decide;
+pub mod lease;
 pub mod manifest;
 pub mod state;
+pub mod storage;
 pub mod store;
 
 pub use decide::{Found, RecoveryDecision, decide};
 pub use manifest::{JobIdentity, Manifest, StateFile};
-pub use store::{CheckpointStore, StoreError};
+pub use store::{CheckpointStore, StoreError, StoreErrorKind};
 
 /// The version of manifests and state files that this host writes. It reads all versions up to it.
 ///

@@ -1,97 +1,208 @@
-//! Reads and writes checkpoints in a local folder. All names, and the order of writes, are here.
+//! Reads and writes checkpoints in a place. All names, and the order of writes, are here.
 //!
 //! | name | what |
 //! |---|---|
-//! | `lock` | held by the process that runs the job; names its pid |
-//! | `manifest-<epoch>` | one checkpoint; appears whole, by rename |
-//! | `state-<epoch>-<step>-<task>` | state that a manifest names; never changed |
-//! | `….tmp` | being written: left over after a crash, removed at the next start |
+//! | `lock` | a folder's: held by the process that runs the job; names its pid |
+//! | `lease` | an object store's: see `lease` |
+//! | `manifest-<epoch>` | one checkpoint; put last, and only where nothing has its name |
+//! | `state-<epoch>-<step>-<task>-<start>` | state that a manifest names; never changed, `start` is the process's own |
+//!
+//! *Two writers.* A folder's lock keeps other processes out, frozen ones too. An object store has no locks: there, a
+//! process that was frozen past its lease may wake between any two requests. Whoever takes its lease over puts a *fence*
+//! under the name of the next manifest, where nothing stands yet, and reads what is there only then. The other one's
+//! manifest needs just that name (a process that skips one fences it itself), so either it was there before, and is
+//! gone on from, or it is refused. Its files of state have names of their own, and it removes only what it listed while
+//! it held the lease.
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, flock};
+use parking_lot::Mutex;
 
 use super::decide::Found;
+use super::lease::{LEASE, Lease, LeaseError, Owner};
 use super::manifest::{Manifest, StateFile, checksum, hex};
 use super::state::{self, Binding};
+use super::storage::local::FolderLock;
+use super::storage::{Condition, LocalStorage, Place, Storage, StorageError};
+use crate::crash::{self, CrashPoint};
 use crate::state::StateBuffer;
+use crate::time::Clock;
 
 /// A manifest is small: a larger file is none.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
-/// What went wrong with which file.
+/// What a fence begins with.
+const FENCE: &[u8] = b"wasmill-fence ";
+
+/// Name of the lease.
+const LEASE_NAME: &str = "lease";
+
+/// What is said where a name is taken.
+const TAKEN_OVER: &str = "another process has been there: it has taken the job over";
+
+/// What went wrong with what.
 #[derive(Debug, thiserror::Error)]
-#[error("checkpoints in {}: {doing}: {why}", folder.display())]
+#[error("checkpoints in {place}: {doing}: {why}")]
 pub struct StoreError {
-    folder: PathBuf,
+    /// What can be done about it.
+    pub kind: StoreErrorKind,
+    place: String,
     doing: String,
     why: String,
 }
 
-/// A folder of checkpoints, held by this process.
+/// What can be done about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// The store did not do it: try again.
+    Failed,
+    /// Another process has the place, or took it over: nothing that this one does counts any more.
+    Taken,
+}
+
+/// A place of checkpoints, held by this process.
 #[derive(Debug)]
 pub struct CheckpointStore {
-    folder: PathBuf,
-    _lock: File,
+    place: String,
+    storage: Arc<dyn Storage>,
+    guard: Guard,
+    /// Part of the names of this start's files: another one's are never overwritten.
+    start: String,
+    /// With a lease: the first epoch under whose name nothing of ours stands yet.
+    next: Mutex<u64>,
+}
+
+/// What keeps others out.
+#[derive(Debug)]
+enum Guard {
+    Folder(#[expect(dead_code, reason = "held until it is dropped")] FolderLock),
+    Lease(Lease),
+    /// Nobody else knows of it.
+    None,
 }
 
 impl CheckpointStore {
-    /// Opens (and makes) a folder, and locks it against other processes.
-    pub fn open(folder: &Path) -> Result<CheckpointStore, StoreError> {
-        let fail = |doing: &str, why: String| StoreError {
-            folder: folder.to_owned(),
-            doing: doing.into(),
+    /// Opens (and makes) a place, and holds it against other processes.
+    pub fn open(place: &str, clock: &Clock) -> Result<CheckpointStore, StoreError> {
+        let fail = |kind, doing: &str, why: String| StoreError {
+            kind,
+            place: place.to_owned(),
+            doing: doing.to_owned(),
             why,
         };
-        fs::create_dir_all(folder).map_err(|e| fail("make the folder", e.to_string()))?;
-        let path = folder.join("lock");
-        let mut lock = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(|e| fail("open lock", e.to_string()))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut pid = String::new();
-            let _ = lock.read_to_string(&mut pid);
-            return Err(fail(
-                "lock the folder",
-                format!("another process runs a job with it (pid {})", pid.trim()),
-            ));
-        }
-        lock.set_len(0)
-            .and_then(|()| lock.write_all(std::process::id().to_string().as_bytes()))
-            .map_err(|e| fail("write lock", e.to_string()))?;
-        let store = CheckpointStore {
-            folder: folder.to_owned(),
-            _lock: lock,
-        };
-        for name in store.names()? {
-            if name.ends_with(".tmp") {
-                store.remove(&name)?;
+        let failed = |doing: &str, why: String| fail(StoreErrorKind::Failed, doing, why);
+        let start = random();
+        match Place::parse(place).map_err(|why| failed("open", why))? {
+            Place::Folder(path) => {
+                let storage =
+                    LocalStorage::open(&path).map_err(|e| failed("open", e.to_string()))?;
+                let lock = FolderLock::take(&path)
+                    .map_err(|why| fail(StoreErrorKind::Taken, "lock the folder", why))?;
+                storage.tidy().map_err(|e| failed("tidy", e.to_string()))?;
+                Ok(CheckpointStore {
+                    place: place.to_owned(),
+                    storage: Arc::new(storage),
+                    guard: Guard::Folder(lock),
+                    start,
+                    next: Mutex::new(0),
+                })
+            }
+            at @ Place::Bucket { .. } => {
+                let storage = at.open().map_err(|e| failed("open", e.to_string()))?;
+                CheckpointStore::with_lease(place, storage, clock)
             }
         }
+    }
+
+    /// A place that others may reach too, and that has no locks.
+    pub fn with_lease(
+        place: &str,
+        storage: Arc<dyn Storage>,
+        clock: &Clock,
+    ) -> Result<CheckpointStore, StoreError> {
+        let mut store = CheckpointStore::alone(place, storage);
+        let owner = Owner::this_process(store.start.clone());
+        let taken = Lease::take(&store.storage, LEASE_NAME, owner, clock, LEASE)
+            .map_err(|e| store.lease_error(e))?;
+        // A store that takes conditions without minding them would let two processes commit the same epoch.
+        match store.storage.put(LEASE_NAME, &[b"{}"], &Condition::Absent) {
+            Err(StorageError::Conflict) => {}
+            Err(StorageError::Failed(why)) => return Err(store.error("take the lease", why)),
+            Ok(_) => {
+                let why = "the store does not honour conditional puts (If-None-Match): it cannot keep two processes apart";
+                return Err(store.error("take the lease", why.into()));
+            }
+        }
+        if taken.over {
+            store.fence()?;
+        }
+        *store.next.lock() = store.epochs()?.into_iter().max().unwrap_or(0) + 1;
+        store.guard = Guard::Lease(taken.lease);
         Ok(store)
     }
 
-    /// The folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// A place that nobody else knows of: no lock is taken.
+    pub fn alone(place: &str, storage: Arc<dyn Storage>) -> CheckpointStore {
+        CheckpointStore {
+            place: place.to_owned(),
+            storage,
+            guard: Guard::None,
+            start: random(),
+            next: Mutex::new(0),
+        }
+    }
+
+    /// The folder or URL.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Takes the name of the next manifest, so that no process but this one can commit it.
+    fn fence(&self) -> Result<(), StoreError> {
+        let mut epoch = self.epochs()?.into_iter().max().unwrap_or(0) + 1;
+        // The other one may have been quicker: then its manifest counts, and the next name is the one to take.
+        while !self.put_fence(epoch)? {
+            epoch += 1;
+        }
+        Ok(())
+    }
+
+    /// Puts a fence; false: something else stands there.
+    fn put_fence(&self, epoch: u64) -> Result<bool, StoreError> {
+        let name = manifest_name(epoch);
+        let text = [FENCE, self.start.as_bytes(), b"\n"].concat();
+        match self.storage.put(&name, &[&text], &Condition::Absent) {
+            Ok(_) => Ok(true),
+            Err(StorageError::Conflict) => {
+                let there = self.storage.get(&name, MANIFEST_BYTES_MAX);
+                let there =
+                    there.map_err(|e| self.error(&format!("read {name}"), e.to_string()))?;
+                Ok(there.is_some_and(|object| object.bytes == text))
+            }
+            Err(StorageError::Failed(why)) => {
+                Err(self.error(&format!("put the fence {name}"), why))
+            }
+        }
+    }
+
+    /// Before an epoch is committed: names that are skipped are taken, or another process has been there.
+    fn fence_skipped(&self, epoch: u64) -> Result<(), StoreError> {
+        let mut next = self.next.lock();
+        while *next < epoch {
+            if !self.put_fence(*next)? {
+                let name = manifest_name(*next);
+                return Err(self.taken(&format!("write {name}"), TAKEN_OVER.into()));
+            }
+            *next += 1;
+        }
+        Ok(())
     }
 
     /// Everything that looks like a checkpoint, its files checked.
     pub fn find(&self) -> Result<Vec<Found>, StoreError> {
         let mut found = Vec::new();
-        for name in self.names()? {
-            let Some(epoch) = name.strip_prefix("manifest-") else {
-                continue;
-            };
-            let Ok(epoch) = epoch.parse::<u64>() else {
-                continue;
-            };
+        for epoch in self.epochs()? {
+            let name = manifest_name(epoch);
             let broken = |why: String| Found::Broken {
                 epoch,
                 name: name.clone(),
@@ -99,11 +210,12 @@ impl CheckpointStore {
             };
             found.push(match self.read_manifest(&name) {
                 Err(why) => broken(why),
-                Ok(manifest) if manifest.epoch != epoch => broken(format!(
+                Ok(None) => Found::Fence { epoch },
+                Ok(Some(manifest)) if manifest.epoch != epoch => broken(format!(
                     "it is manifest {} under another name",
                     manifest.epoch
                 )),
-                Ok(manifest) => {
+                Ok(Some(manifest)) => {
                     match manifest.files.iter().find_map(|f| self.read_state(f).err()) {
                         Some(why) => broken(why),
                         None => Found::Whole(Box::new(manifest)),
@@ -114,19 +226,30 @@ impl CheckpointStore {
         Ok(found)
     }
 
-    fn read_manifest(&self, name: &str) -> Result<Manifest, String> {
-        let path = self.folder.join(name);
-        let length = fs::metadata(&path).map_err(|e| e.to_string())?.len();
-        if length > MANIFEST_BYTES_MAX {
-            return Err(format!("it has {length} bytes, more than any manifest"));
+    /// Epochs that something stands for.
+    fn epochs(&self) -> Result<Vec<u64>, StoreError> {
+        let names = self.names()?;
+        Ok(names.iter().filter_map(|name| epoch_of(name)).collect())
+    }
+
+    /// None: a fence.
+    fn read_manifest(&self, name: &str) -> Result<Option<Manifest>, String> {
+        let object = self
+            .storage
+            .get(name, MANIFEST_BYTES_MAX)
+            .map_err(|e| e.to_string())?
+            .ok_or("it is not there any more")?;
+        if object.bytes.starts_with(FENCE) {
+            return Ok(None);
         }
-        Manifest::decode(&fs::read(path).map_err(|e| e.to_string())?)
+        Manifest::decode(&object.bytes).map(Some)
     }
 
     /// The manifest of an epoch.
     pub fn manifest(&self, epoch: u64) -> Result<Manifest, StoreError> {
         let name = manifest_name(epoch);
         self.read_manifest(&name)
+            .and_then(|manifest| manifest.ok_or("it is a fence, not a checkpoint".into()))
             .map_err(|why| self.error(&format!("read {name}"), why))
     }
 
@@ -136,8 +259,12 @@ impl CheckpointStore {
         if file.name.contains(['/', '\\']) || !file.name.starts_with("state-") {
             return Err(format!("{:?} is no name of a state file", file.name));
         }
-        let path = self.folder.join(&file.name);
-        let bytes = fs::read(&path).map_err(|e| format!("{}: {e}", file.name))?;
+        let object = self
+            .storage
+            .get(&file.name, file.bytes)
+            .map_err(|e| format!("{}: {e}", file.name))?
+            .ok_or_else(|| format!("{} is not there", file.name))?;
+        let bytes = object.bytes;
         if bytes.len() as u64 != file.bytes {
             return Err(format!(
                 "{} has {} bytes instead of {}",
@@ -155,14 +282,14 @@ impl CheckpointStore {
         Ok(bytes)
     }
 
-    /// Writes a file of state: whole and synced when this returns.
+    /// Writes a file of state: whole and lasting when this returns.
     pub fn write_state(
         &self,
         entries: &StateBuffer,
         binding: &Binding<'_>,
         builds_on: Option<&StateFile>,
     ) -> Result<StateFile, StoreError> {
-        let name = format!("state-{}-{}-{}", binding.epoch, binding.step, binding.task);
+        let name = self.state_name(binding);
         let (foot, sum) = state::foot(entries.bytes(), entries.entries(), binding);
         self.write(&name, &[entries.bytes(), &foot])?;
         Ok(StateFile {
@@ -177,72 +304,124 @@ impl CheckpointStore {
         })
     }
 
-    /// Writes the manifest: from here on the checkpoint counts.
+    /// Name of a file of state that this start of the process writes.
+    fn state_name(&self, of: &Binding<'_>) -> String {
+        format!("state-{}-{}-{}-{}", of.epoch, of.step, of.task, self.start)
+    }
+
+    /// Writes the manifest: from here on the checkpoint counts. May be repeated after an error, with the same manifest.
     pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
-        self.write(&manifest_name(manifest.epoch), &[&manifest.encode()])
+        let name = manifest_name(manifest.epoch);
+        self.check_guard()?;
+        if matches!(self.guard, Guard::Lease(_)) {
+            self.fence_skipped(manifest.epoch)?;
+        }
+        let bytes = manifest.encode();
+        match self.storage.put(&name, &[&bytes], &Condition::Absent) {
+            Ok(_) => return Ok(()),
+            Err(StorageError::Failed(why)) => {
+                return Err(self.error(&format!("write {name}"), why));
+            }
+            Err(StorageError::Conflict) => {}
+        }
+        let found = self.storage.get(&name, MANIFEST_BYTES_MAX);
+        let found = found.map_err(|e| self.error(&format!("read {name}"), e.to_string()))?;
+        let ours = found.filter(|object| object.bytes == bytes);
+        let Some(ours) = ours else {
+            return Err(self.taken(&format!("write {name}"), TAKEN_OVER.into()));
+        };
+        // An earlier attempt that was not answered, or that failed when the name was there: make sure that it lasts.
+        let again = self
+            .storage
+            .put(&name, &[&bytes], &Condition::Is(ours.version));
+        again
+            .map(|_| ())
+            .map_err(|e| self.error(&format!("write {name}"), e.to_string()))
     }
 
     /// Removes all but the newest `keep` whole checkpoints, and files that none of these names.
     pub fn clean(&self, keep: usize) -> Result<(), StoreError> {
-        let mut manifests: Vec<u64> = self
-            .names()?
-            .iter()
-            .filter_map(|n| n.strip_prefix("manifest-")?.parse().ok())
-            .collect();
+        let names = self.names()?;
+        let mut manifests: Vec<u64> = names.iter().filter_map(|n| epoch_of(n)).collect();
         manifests.sort_unstable_by(|a, b| b.cmp(a));
-        let kept: Vec<u64> = manifests.iter().copied().take(keep.max(1)).collect();
+        let (mut kept, mut all_read) = (Vec::new(), true);
         let mut named = std::collections::BTreeSet::new();
-        let mut all_read = true;
-        for &epoch in &kept {
+        for &epoch in &manifests {
+            if kept.len() >= keep.max(1) {
+                break;
+            }
             match self.read_manifest(&manifest_name(epoch)) {
-                Ok(manifest) => named.extend(manifest.files.into_iter().map(|f| f.name)),
+                Ok(Some(manifest)) => named.extend(manifest.files.into_iter().map(|f| f.name)),
+                // A fence is no checkpoint: it goes once there are enough of those.
+                Ok(None) => continue,
+                // One that does not read is kept: it may be looked into.
                 Err(_) => all_read = false,
             }
+            kept.push(epoch);
         }
-        for &epoch in manifests.iter().skip(keep.max(1)) {
+        let oldest = kept.last().copied().unwrap_or(0);
+        // What was listed is ours to remove only if nobody had taken over by then.
+        self.check_guard()?;
+        for &epoch in manifests.iter().filter(|&&epoch| epoch < oldest) {
             self.remove(&manifest_name(epoch))?;
+            crash::at(CrashPoint::ManifestRemoved);
         }
         // What a manifest names that does not read is not known: files stay until it is one of those removed.
-        for name in self.names()?.iter().filter(|_| all_read) {
+        for name in names.iter().filter(|_| all_read) {
             if name.starts_with("state-") && !named.contains(name) {
                 self.remove(name)?;
+                crash::at(CrashPoint::StateRemoved);
             }
         }
+        crash::at(CrashPoint::Cleaned);
         Ok(())
     }
 
+    /// Whether this process still holds the place.
+    fn check_guard(&self) -> Result<(), StoreError> {
+        match &self.guard {
+            Guard::Lease(lease) => lease.check().map_err(|e| self.lease_error(e)),
+            Guard::Folder(_) | Guard::None => Ok(()),
+        }
+    }
+
     fn names(&self) -> Result<Vec<String>, StoreError> {
-        let entries = fs::read_dir(&self.folder).map_err(|e| self.error("list", e.to_string()))?;
-        let mut names: Vec<String> = entries
-            .filter_map(|e| e.ok()?.file_name().into_string().ok())
-            .collect();
+        let names = self.storage.list();
+        let mut names = names.map_err(|e| self.error("list", e.to_string()))?;
         names.sort();
         Ok(names)
     }
 
-    fn write(&self, name: &str, parts: &[&[u8]]) -> Result<(), StoreError> {
-        let (path, temporary) = (
-            self.folder.join(name),
-            self.folder.join(format!("{name}.tmp")),
-        );
-        let write = || {
-            let mut file = File::create(&temporary)?;
-            parts.iter().try_for_each(|part| file.write_all(part))?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            File::open(&self.folder)?.sync_all()
-        };
-        write().map_err(|e: std::io::Error| self.error(&format!("write {name}"), e.to_string()))
+    fn write(&self, name: &str, pieces: &[&[u8]]) -> Result<(), StoreError> {
+        let put = self.storage.put(name, pieces, &Condition::None);
+        put.map(|_| ())
+            .map_err(|e| self.error(&format!("write {name}"), e.to_string()))
     }
 
     fn remove(&self, name: &str) -> Result<(), StoreError> {
-        fs::remove_file(self.folder.join(name))
+        self.storage
+            .delete(name)
             .map_err(|e| self.error(&format!("remove {name}"), e.to_string()))
+    }
+
+    fn lease_error(&self, e: LeaseError) -> StoreError {
+        match e {
+            LeaseError::Lost(why) => self.taken("hold the lease", why),
+            LeaseError::Store(e) => self.error("hold the lease", e.to_string()),
+        }
+    }
+
+    fn taken(&self, doing: &str, why: String) -> StoreError {
+        StoreError {
+            kind: StoreErrorKind::Taken,
+            ..self.error(doing, why)
+        }
     }
 
     fn error(&self, doing: &str, why: String) -> StoreError {
         StoreError {
-            folder: self.folder.clone(),
+            kind: StoreErrorKind::Failed,
+            place: self.place.clone(),
             doing: doing.to_owned(),
             why,
         }
@@ -252,4 +431,18 @@ impl CheckpointStore {
 /// Name of an epoch's manifest.
 pub fn manifest_name(epoch: u64) -> String {
     format!("manifest-{epoch:010}")
+}
+
+/// The epoch of a manifest's name; none: it is no manifest's.
+pub fn epoch_of(name: &str) -> Option<u64> {
+    let epoch = name.strip_prefix("manifest-")?.parse().ok()?;
+    // No other spelling of a number, which would be another file.
+    (manifest_name(epoch) == name).then_some(epoch)
+}
+
+/// What no other start of a process has.
+fn random() -> String {
+    let random =
+        std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
+    format!("{:08x}", random as u32)
 }

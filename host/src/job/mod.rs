@@ -124,7 +124,12 @@ impl Job {
         let beginning = match &plan.checkpoint {
             None => None,
             Some(checkpoint) => {
-                match recover::recover(&plan, &checkpoint.path, &environment.restore)? {
+                match recover::recover(
+                    &plan,
+                    &checkpoint.path,
+                    &environment.restore,
+                    &environment.clock,
+                )? {
                     Recovery::Finished(epoch) => return Ok(Started::FinishedBefore(epoch)),
                     Recovery::Begin(beginning) => Some(*beginning),
                 }

@@ -15,11 +15,12 @@ use crate::runtime::assemble::function_of;
 use crate::runtime::graph::{Root, is_stateful};
 use crate::runtime::snapshot::{Chain, JobSnapshot};
 use crate::runtime::task::{OwnedPartition, TaskError};
+use crate::time::Clock;
 use crate::window::watermark::PartitionWatermark;
 
 /// How a job with checkpoints begins.
 pub struct Beginning {
-    /// The folder, locked.
+    /// The place, held.
     pub store: CheckpointStore,
     /// Whose checkpoints they are.
     pub identity: JobIdentity,
@@ -59,10 +60,15 @@ pub enum Recovery {
     Finished(u64),
 }
 
-/// Looks, decides, reads. `folder`: `[checkpoint] path`.
-pub fn recover(plan: &Plan, folder: &str, restore: &Restore) -> Result<Recovery, TaskError> {
+/// Looks, decides, reads. `place`: `[checkpoint] path`.
+pub fn recover(
+    plan: &Plan,
+    place: &str,
+    restore: &Restore,
+    clock: &Clock,
+) -> Result<Recovery, TaskError> {
     let host = |e: &dyn std::fmt::Display| TaskError::Host(e.to_string());
-    let store = CheckpointStore::open(Path::new(folder)).map_err(|e| host(&e))?;
+    let store = CheckpointStore::open(place, clock).map_err(|e| host(&e))?;
     let identity = identity(plan);
     let found = store.find().map_err(|e| host(&e))?;
     let wanted = match restore {
@@ -72,7 +78,7 @@ pub fn recover(plan: &Plan, folder: &str, restore: &Restore) -> Result<Recovery,
     };
     match decide(&found, &identity, &wanted) {
         RecoveryDecision::Refuse(why) => {
-            Err(TaskError::Host(format!("checkpoints in {folder}: {why}")))
+            Err(TaskError::Host(format!("checkpoints in {place}: {why}")))
         }
         RecoveryDecision::Finished { epoch } => Ok(Recovery::Finished(epoch)),
         RecoveryDecision::Fresh { next } => {
@@ -117,8 +123,8 @@ fn epoch_of(path: &Path, store: &CheckpointStore) -> Result<u64, TaskError> {
         .and_then(|n| n.strip_prefix("manifest-"));
     let epoch = name.and_then(|n| n.parse().ok());
     epoch.ok_or_else(|| {
-        let folder = store.folder().display();
-        TaskError::Host(format!("--restore takes latest, none or a manifest such as {folder}/manifest-0000000007, not {}", path.display()))
+        let place = store.place();
+        TaskError::Host(format!("--restore takes latest, none or a manifest such as {place}/manifest-0000000007, not {}", path.display()))
     })
 }
 
@@ -132,7 +138,7 @@ fn read(
         TaskError::Host(format!(
             "checkpoint {} in {}: {what}: {why}",
             manifest.epoch,
-            store.folder().display()
+            store.place()
         ))
     };
     let step = |name: &str| {

@@ -54,6 +54,7 @@ pub fn dead_letter_folder(plan: &Plan) -> PathBuf {
     let beside = plan
         .checkpoint
         .as_ref()
+        .filter(|c| !c.path.contains("://"))
         .map(|c| Path::new(&c.path))
         .and_then(Path::parent);
     beside.unwrap_or(&plan.base).join("dead-letters")

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::config::plan::FileFormat;
+use crate::crash::{self, CrashPoint};
 use crate::record::Batch;
 
 use super::encode::{LineFormat, Lines};
@@ -137,7 +138,7 @@ impl Shared {
         for part in parts {
             let (hidden, published) = (part.hidden(), part.published());
             match self.folder.rename(&hidden, &published) {
-                Ok(()) => {}
+                Ok(()) => crash::at(CrashPoint::PartPublished),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                     let there = self
                         .folder
@@ -318,6 +319,7 @@ impl FileWriter {
                     .folder
                     .create(&hidden)
                     .map_err(|e| self.shared.error("create", &hidden, &e))?;
+                crash::at(CrashPoint::PartCreated);
                 self.seq += 1;
                 none.insert(OpenPart {
                     name,
@@ -339,9 +341,11 @@ impl FileWriter {
         let Some(mut part) = self.open.take() else {
             return Ok(());
         };
+        crash::at(CrashPoint::PartWritten);
         part.file
             .sync()
             .map_err(|e| self.shared.error("write", &part.name.hidden(), &e))?;
+        crash::at(CrashPoint::PartSynced);
         if self.shared.run.checkpoints {
             self.closed.push(part.name);
             return Ok(());
@@ -388,6 +392,7 @@ impl SinkWriter for FileWriter {
                 .sync()
                 .map_err(|e| self.shared.error("sync", "", &e))?;
         }
+        crash::at(CrashPoint::PartsPrepared);
         if self.shared.run.checkpoints {
             self.epoch = epoch + 1;
             self.seq = 0;

@@ -22,6 +22,14 @@ pub trait Folder: Send + Sync {
     fn create(&self, name: &str) -> io::Result<Box<dyn PartFile>>;
     /// Renames, replacing a file of the new name, in one step for readers.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Renames, unless there is a file of the new name: an error of kind `AlreadyExists`. Where the file system cannot
+    /// do that in one step, it looks first.
+    fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
+        if self.exists(to)? {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.rename(from, to)
+    }
     /// Whether there is such a file.
     fn exists(&self, name: &str) -> io::Result<bool>;
     /// Removes a file; fine if it is gone already.
@@ -82,6 +90,21 @@ impl Folder for OsFolder {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        let (from_path, to_path) = (self.path.join(from), self.path.join(to));
+        match renameat_with(CWD, &from_path, CWD, &to_path, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                if to_path.try_exists()? {
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
+                fs::rename(from_path, to_path)
+            }
+            Err(e) => Err(e.into()),
+        }
     }
 
     fn exists(&self, name: &str) -> io::Result<bool> {

@@ -112,7 +112,10 @@ impl<H: PluginHost> Checker<'_, H> {
                 .unwrap_or_else(cores),
             batch: spec.batch,
             checkpoint: spec.checkpoint.clone().map(|c| CheckpointPlan {
-                path: self.place(&c.path),
+                path: match c.path.contains("://") {
+                    true => c.path.clone(),
+                    false => self.place(&c.path),
+                },
                 ..c
             }),
             state_memory: spec.state_memory,

@@ -20,6 +20,7 @@ use super::plan::{BatchLimits, CheckpointPlan, OnError};
 use super::problem::Problems;
 use super::reader::{At, Reader};
 use super::values::is_name;
+use crate::checkpoint::storage::Place;
 
 /// The job file, read.
 #[derive(Debug, Default)]
@@ -205,11 +206,8 @@ fn checkpoint(top: &mut Reader<'_>, problems: &mut Problems) -> Option<Checkpoin
         problems.error(path.span, "\"path\" is empty");
         return None;
     }
-    if path.value.contains("://") {
-        problems.error(
-            path.span,
-            "checkpoints in object storage come in a later version of wasmill: name a folder",
-        );
+    if let Err(why) = Place::parse(&path.value) {
+        problems.error(path.span, why);
         return None;
     }
     Some(CheckpointPlan {

@@ -1,0 +1,127 @@
+//! Where checkpoints are kept: whole objects by name, in a folder or in an S3-compatible store.
+//!
+//! The trait asks for little, so that every store can do it: an object appears whole or not at all and lasts once `put`
+//! returned; a condition on what stood there before is honoured. Nothing is assumed of listings but that they name what
+//! was put before (no order), and nothing is ever renamed. This module knows nothing of what objects mean.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+pub mod local;
+pub mod memory;
+pub mod object;
+
+pub use local::LocalStorage;
+pub use memory::MemoryStorage;
+pub use object::ObjectStorage;
+
+/// What must stand under a name for a `put` to happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Whatever does.
+    None,
+    /// Nothing.
+    Absent,
+    /// The version that `get` or `put` answered.
+    Is(Version),
+}
+
+/// Tells two contents of a name apart: an entity tag, or a hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(pub String);
+
+/// An object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Its content.
+    pub bytes: Vec<u8>,
+    /// Its version.
+    pub version: Version,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StorageError {
+    /// The condition of a `put` does not hold: someone else was there.
+    #[error("something else stands there")]
+    Conflict,
+    /// The store did not do it, or did not say whether it did. May be tried again.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Objects by name. Called from several threads.
+pub trait Storage: Send + Sync + Debug {
+    /// Puts an object made of these pieces, in one step for readers; it lasts once this returns. After an error it may
+    /// be there or not.
+    fn put(
+        &self,
+        name: &str,
+        pieces: &[&[u8]],
+        condition: &Condition,
+    ) -> Result<Version, StorageError>;
+    /// An object of up to so many bytes (more: an error); none: there is no such.
+    fn get(&self, name: &str, bytes_max: u64) -> Result<Option<Object>, StorageError>;
+    /// Names of all objects, in any order. Names that are no text are left out.
+    fn list(&self) -> Result<Vec<String>, StorageError>;
+    /// Removes an object; fine if it is gone already.
+    fn delete(&self, name: &str) -> Result<(), StorageError>;
+}
+
+/// A place as `[checkpoint] path` has it, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A folder.
+    Folder(std::path::PathBuf),
+    /// A bucket, and what all names begin with (empty, or without slashes at its ends).
+    Bucket {
+        /// The bucket.
+        bucket: String,
+        /// The prefix.
+        prefix: String,
+    },
+}
+
+impl Place {
+    /// Reads a path or URL. The error says what is wrong with the URL.
+    pub fn parse(text: &str) -> Result<Place, String> {
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Ok(Place::Folder(text.into()));
+        };
+        if scheme != "s3" {
+            return Err(format!(
+                "{scheme}:// is no place for checkpoints: name a folder, or s3://bucket/prefix"
+            ));
+        }
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b".-".contains(&c);
+        if !(3..=63).contains(&bucket.len()) || !bucket.bytes().all(fits) {
+            return Err(format!(
+                "{bucket:?} is no name of a bucket (3 to 63 of a-z, 0-9, - and .): s3://bucket/prefix"
+            ));
+        }
+        let prefix = prefix.trim_matches('/');
+        let plain = |c: char| c.is_ascii_graphic() && !"?#%\\*".contains(c);
+        let piece = |p: &str| !p.is_empty() && p != "." && p != ".." && p.chars().all(plain);
+        if !prefix.is_empty() && !prefix.split('/').all(piece) {
+            return Err(format!(
+                "{prefix:?} is no prefix: names between slashes, without spaces and any of ? # % \\ *"
+            ));
+        }
+        Ok(Place::Bucket {
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+        })
+    }
+
+    /// Opens it; a folder is made, a bucket is not.
+    pub fn open(&self) -> Result<Arc<dyn Storage>, StorageError> {
+        Ok(match self {
+            Place::Folder(path) => Arc::new(LocalStorage::open(path)?),
+            Place::Bucket { bucket, prefix } => Arc::new(ObjectStorage::open(bucket, prefix)?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
