@@ -1,9 +1,9 @@
 //! Joins: every row kept, every pair of them looked at.
 
 use crate::Scenario;
-use crate::progress::{Model, walk};
+use crate::progress::{Model, walk, walk_by_source};
 use crate::random::Random;
-use crate::script::{self, Record, Row, Shape};
+use crate::script::{self, Line, Record, Row, Shape};
 
 /// A row of one side, as long as the script lasts.
 struct Kept {
@@ -222,10 +222,17 @@ pub const SHAPE: Shape = Shape {
 
 fn scenario(random: &mut Random, (mut model, step): (Join, String)) -> Scenario {
     let disorder = random.of(&[0, 2_000, 10_000]);
-    let lines = script::make(random, &SHAPE);
-    walk(&lines, disorder, &mut model);
+    let mut lines = script::make(random, &SHAPE);
+    let max = random.one_in(4);
+    let greatest = if max { "watermark = \"max\"\n" } else { "" };
+    if max || random.one_in(4) {
+        lines.retain(|line| !matches!(line, Line::Idle(..)));
+        walk_by_source(&lines, 2, disorder, max, &mut model);
+    } else {
+        walk(&lines, disorder, &mut model);
+    }
     let job = format!(
-        "name = \"model\"\n{}{step}[sink.out]\nfrom = \"j\"\ntype = \"console\"\nformat = \"json\"\n",
+        "name = \"model\"\n{}{step}{greatest}[sink.out]\nfrom = \"j\"\ntype = \"console\"\nformat = \"json\"\n",
         script::sources(&SHAPE, disorder)
     );
     Scenario {

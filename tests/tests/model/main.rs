@@ -8,6 +8,7 @@ mod chains;
 mod dedup;
 mod free;
 mod joins;
+mod lookups;
 mod progress;
 mod random;
 mod script;
@@ -161,6 +162,11 @@ fn interval_joins() -> Result<()> {
 #[test]
 fn windowed_joins() -> Result<()> {
     agrees(40, joins::windowed)
+}
+
+#[test]
+fn lookups_in_a_table_kept_current() -> Result<()> {
+    agrees(60, lookups::scenario)
 }
 
 #[test]

@@ -13,6 +13,8 @@ pub const END: i64 = i64::MAX;
 pub trait Model {
     /// A record; `w` is the watermark of the boundary before.
     fn record(&mut self, record: &Record, line: usize, w: i64, now: i64);
+    /// The watermarks of the sources alone, before a boundary (`walk_by_source`).
+    fn inputs(&mut self, _watermarks: &[i64]) {}
     /// Time moved, to `w` and `now`.
     fn boundary(&mut self, line: usize, w: i64, now: i64);
 }
@@ -103,4 +105,67 @@ fn least(partitions: &mut BTreeMap<(usize, usize), Partition>, w: i64) -> i64 {
         .filter(|p| !p.idle && !p.behind)
         .map(|p| p.w);
     counting.min().map_or(w, |least| least.max(w))
+}
+
+/// Walks a script without idle partitions for a step whose inputs are sources: each has a watermark of its own, the
+/// least of its partitions'; the step's is the least of theirs, or (`max`) the greatest.
+pub fn walk_by_source(
+    lines: &[Line],
+    sources: usize,
+    max_disorder: i64,
+    max: bool,
+    model: &mut impl Model,
+) {
+    // By source and partition. Scripts name every partition before the first record.
+    let mut partitions: Vec<BTreeMap<usize, i64>> = vec![BTreeMap::new(); sources];
+    let (mut w, mut now) = (NONE, 0);
+    let mut waiting: Vec<&Record> = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let at = at + 1;
+        if let Line::Record(record) = line {
+            waiting.push(record);
+            continue;
+        }
+        // Inputs in their order; within one, partitions whole, in the order of their first record of the flush.
+        let mut order: Vec<(usize, usize)> = Vec::new();
+        for record in &waiting {
+            let partition = (record.source, record.partition);
+            if !order.contains(&partition) {
+                order.push(partition);
+            }
+        }
+        order.sort_by_key(|(source, _)| *source);
+        for (source, partition) in order {
+            for record in &waiting {
+                if (record.source, record.partition) == (source, partition) {
+                    model.record(record, at, w, now);
+                    let entry = partitions[source].entry(partition).or_insert(NONE);
+                    *entry = (*entry).max(record.ts - max_disorder - 1);
+                }
+            }
+        }
+        waiting.clear();
+        let mut boundary = |partitions: &[BTreeMap<usize, i64>], end: bool, now: i64| {
+            let least = |all: &BTreeMap<usize, i64>| all.values().min().copied().unwrap_or(NONE);
+            let inputs: Vec<i64> = partitions.iter().map(least).collect();
+            let of_all = match max {
+                true => inputs.iter().max(),
+                false => inputs.iter().min(),
+            };
+            w = w.max(of_all.copied().unwrap_or(NONE));
+            model.inputs(&inputs);
+            model.boundary(at, if end { END } else { w }, now);
+        };
+        boundary(&partitions, false, now);
+        match line {
+            Line::Watermark(source, partition, hand) => {
+                let entry = partitions[*source].entry(*partition).or_insert(NONE);
+                *entry = (*entry).max(*hand);
+            }
+            Line::Now(to) => now = *to,
+            Line::End => {}
+            _ => continue,
+        }
+        boundary(&partitions, matches!(line, Line::End), now);
+    }
 }
