@@ -23,3 +23,6 @@ pub use store::{CheckpointStore, StoreError, StoreErrorKind};
 ///
 /// 1: every file of state is a whole one. 2: files of state say whose they are, and may build on others.
 pub const FORMAT_VERSION: u32 = 2;
+
+#[cfg(test)]
+mod store_tests;

@@ -292,6 +292,7 @@ impl CheckpointStore {
         let name = self.state_name(binding);
         let (foot, sum) = state::foot(entries.bytes(), entries.entries(), binding);
         self.write(&name, &[entries.bytes(), &foot])?;
+        crash::at(CrashPoint::StateStored);
         Ok(StateFile {
             name,
             step: binding.step.to_owned(),
@@ -311,32 +312,36 @@ impl CheckpointStore {
 
     /// Writes the manifest: from here on the checkpoint counts. May be repeated after an error, with the same manifest.
     pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
-        let name = manifest_name(manifest.epoch);
         self.check_guard()?;
         if matches!(self.guard, Guard::Lease(_)) {
             self.fence_skipped(manifest.epoch)?;
         }
+        self.put_manifest(manifest)?;
+        let mut next = self.next.lock();
+        *next = (*next).max(manifest.epoch + 1);
+        Ok(())
+    }
+
+    fn put_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        let name = manifest_name(manifest.epoch);
+        let doing = format!("write {name}");
         let bytes = manifest.encode();
         match self.storage.put(&name, &[&bytes], &Condition::Absent) {
             Ok(_) => return Ok(()),
-            Err(StorageError::Failed(why)) => {
-                return Err(self.error(&format!("write {name}"), why));
-            }
+            Err(StorageError::Failed(why)) => return Err(self.error(&doing, why)),
             Err(StorageError::Conflict) => {}
         }
         let found = self.storage.get(&name, MANIFEST_BYTES_MAX);
-        let found = found.map_err(|e| self.error(&format!("read {name}"), e.to_string()))?;
+        let found = found.map_err(|e| self.error(&doing, e.to_string()))?;
         let ours = found.filter(|object| object.bytes == bytes);
         let Some(ours) = ours else {
-            return Err(self.taken(&format!("write {name}"), TAKEN_OVER.into()));
+            return Err(self.taken(&doing, TAKEN_OVER.into()));
         };
         // An earlier attempt that was not answered, or that failed when the name was there: make sure that it lasts.
-        let again = self
-            .storage
-            .put(&name, &[&bytes], &Condition::Is(ours.version));
-        again
+        self.storage
+            .put(&name, &[&bytes], &Condition::Is(ours.version))
             .map(|_| ())
-            .map_err(|e| self.error(&format!("write {name}"), e.to_string()))
+            .map_err(|e| self.error(&doing, e.to_string()))
     }
 
     /// Removes all but the newest `keep` whole checkpoints, and files that none of these names.

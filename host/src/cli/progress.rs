@@ -49,6 +49,15 @@ impl Shown {
         }
     }
 
+    /// Something that is wrong and does not end the job: told even where progress is not shown.
+    pub fn warn(&self, text: &str) {
+        match self {
+            Shown::Nothing => eprintln!("warning: {text}"),
+            Shown::Line(bar) => bar.suspend(|| eprintln!("warning: {text}")),
+            Shown::Json => eprintln!("{}", serde_json::json!({ "warning": text })),
+        }
+    }
+
     /// Takes the line away.
     pub fn finish(&self) {
         if let Shown::Line(bar) = self {
@@ -77,6 +86,10 @@ pub fn line(progress: &Progress) -> String {
         if count > 0 {
             out.push_str(&format!("  {} {word}", grouped(count)));
         }
+    }
+    if let Some(waits) = &progress.checkpoint_waits {
+        let age = progress.checkpoint_age_ms.unwrap_or(0).unsigned_abs();
+        out.push_str(&format!("  last checkpoint {} old: {waits}", elapsed(age)));
     }
     out
 }

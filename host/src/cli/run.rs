@@ -29,6 +29,10 @@ pub struct RunOptions {
 
 /// Checks and runs a job.
 pub fn run(arguments: RunArguments) -> Exit {
+    if let Err(why) = crate::crash::check() {
+        eprintln!("{why}");
+        return Exit::Refused;
+    }
     let plan = match plan_or_exit(&arguments.job, Mode::Run) {
         Ok(plan) => plan,
         Err(exit) => return exit,
@@ -113,10 +117,14 @@ fn run_job(plan: Plan, options: RunOptions, shown: &Shown) -> Result<Summary, Jo
     };
     stop_on_signals(&job).map_err(|e| not_started(format!("cannot listen for signals: {e}")))?;
     let mut meter = ProgressMeter::default();
+    let mut waited = None;
     let ending = loop {
         match job.wait_for(PROGRESS_EVERY) {
             Some(ending) => break ending,
-            None => shown.update(&meter.progress(&job)),
+            None => {
+                tell_of_waiting(&job, &mut waited, shown);
+                shown.update(&meter.progress(&job));
+            }
         }
     };
     let mut summary = reporting::summary(&job, &ending);
@@ -143,6 +151,21 @@ fn sandbox_notes(plan: &Plan) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// Says loudly, once, that a checkpoint waits for the store, and once that it waits no more.
+fn tell_of_waiting(job: &Job, waited: &mut Option<u64>, shown: &Shown) {
+    let waits = job.checkpoint_waits();
+    let (before, now) = (*waited, waits.as_ref().map(|w| w.epoch));
+    if let Some(waits) = waits.filter(|_| before != now) {
+        shown.warn(&format!(
+            "{}; it is tried again until it is there",
+            waits.words()
+        ));
+    } else if let (Some(epoch), None) = (before, now) {
+        shown.warn(&format!("checkpoint {epoch} waits no longer"));
+    }
+    *waited = now;
 }
 
 /// The first SIGINT or SIGTERM stops the job, a second one the process.

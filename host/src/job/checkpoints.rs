@@ -1,4 +1,5 @@
-//! Keeps a running job's checkpoints: starts epochs, gathers what tasks report, writes, publishes.
+//! Keeps a running job's checkpoints: starts epochs, gathers what tasks report, and watches how old the last one is.
+//! `commit` makes them last.
 //!
 //! The order of a checkpoint, which is what makes output exactly once:
 //! 1. every task reports its state, and its sinks have closed their parts (synced, hidden);
@@ -11,12 +12,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, bounded, select};
 
-use super::chains::Chains;
+use super::commit::{CheckpointStatus, Committer, Order, StoreWait};
 use crate::checkpoint::manifest::{Manifest, PartitionPosition, PreparedSink};
 use crate::checkpoint::{CheckpointStore, FORMAT_VERSION, JobIdentity};
 use crate::config::plan::CheckpointPlan;
@@ -29,6 +30,9 @@ use crate::time::Clock;
 /// How often the keeper looks whether an epoch is due.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How long a job that failed lets a commit under way end.
+const LAST_COMMIT: Duration = Duration::from_secs(5);
+
 /// What the keeper of a job's checkpoints has.
 pub struct Keeper {
     /// The job.
@@ -37,16 +41,16 @@ pub struct Keeper {
     pub identity: JobIdentity,
     /// The run that takes them.
     pub run: String,
-    /// Where they go.
-    pub store: CheckpointStore,
+    /// Where they go; taken when it runs.
+    pub store: Option<CheckpointStore>,
     /// When, how many.
     pub plan: CheckpointPlan,
     /// The clock of the job.
     pub clock: Clock,
     /// The epoch that reading tasks should end next.
     pub epoch: Arc<AtomicU64>,
-    /// When the last checkpoint was durable, on the clock; for reports.
-    pub taken_at: Arc<AtomicI64>,
+    /// How they stand; for reports.
+    pub status: Arc<CheckpointStatus>,
     /// Sinks, by number in the graph, where they take part in checkpoints.
     pub sinks: Vec<Option<Arc<dyn Sink>>>,
     /// From the tasks. Closed when all are gone.
@@ -55,8 +59,6 @@ pub struct Keeper {
 
 #[derive(Default)]
 struct Gathered {
-    /// State of the tasks, as far as reports of written epochs go.
-    chains: Chains,
     /// Reports of the epoch under way, by (stage, task).
     epoch: BTreeMap<(usize, usize), TaskReport>,
     /// Last reports of tasks that are over.
@@ -78,54 +80,109 @@ impl Gathered {
 
 impl Keeper {
     /// Works until the job is over. An error ends the job.
-    pub fn run(self) -> Result<(), TaskError> {
+    pub fn run(mut self) -> Result<(), TaskError> {
         let tasks = self.assembly.graph().stages.len() * self.assembly.parallelism();
         let mut gathered = Gathered::default();
         let (mut under_way, mut last_start) = (None, self.clock.now());
-        self.taken_at.store(last_start, Ordering::Relaxed);
+        self.status.taken_at.store(last_start, Ordering::Relaxed);
+        // Dropped at the end, however it comes: the committer stops trying.
+        let (_waiting, given_up) = bounded(0);
+        let (orders, ordered) = bounded(1);
+        let (done, committed) = bounded(1);
+        let committer = Committer {
+            assembly: Arc::clone(&self.assembly),
+            identity: self.identity.clone(),
+            run: self.run.clone(),
+            store: self.store.take().expect("the keeper runs once"),
+            keep: self.plan.keep,
+            clock: self.clock.clone(),
+            sinks: std::mem::take(&mut self.sinks),
+            status: Arc::clone(&self.status),
+            orders: ordered,
+            done,
+            given_up,
+        };
+        std::thread::Builder::new()
+            .name(format!("{}/store", self.identity.job))
+            .spawn(move || committer.run())
+            .map_err(|e| TaskError::Host(format!("cannot start a thread: {e}")))?;
+        let mut committing = None;
+        let gone = || {
+            TaskError::Host("the thread that stores checkpoints is gone (a bug of the host)".into())
+        };
         loop {
-            match self.reports.recv_timeout(LOOK) {
-                Ok(report) => take(report, under_way, &mut gathered),
-                Err(RecvTimeoutError::Timeout) => {}
-                // All tasks are gone, not all with a last word: the job failed, and its last checkpoint stands.
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            }
-            if gathered.over.len() == tasks {
-                let epoch = self.epoch.load(Ordering::Relaxed) + 1;
-                return self.write(epoch, &mut gathered);
-            }
-            if let Some(epoch) = under_way
-                && gathered.complete(tasks)
-            {
-                self.write(epoch, &mut gathered)?;
-                under_way = None;
+            select! {
+                recv(self.reports) -> report => match report {
+                    Ok(report) => take(report, under_way, &mut gathered),
+                    // All tasks are gone. Not all with a last word: the job failed, and its last checkpoint stands.
+                    Err(_) if gathered.over.len() < tasks => {
+                        return match committing {
+                            Some(_) => committed.recv_timeout(LAST_COMMIT).unwrap_or(Ok(())),
+                            None => Ok(()),
+                        };
+                    }
+                    // The last checkpoint is on its way.
+                    Err(_) => match committed.recv_timeout(LOOK) {
+                        Ok(answer) => {
+                            answer?;
+                            if committing.take() == Some(Last(true)) {
+                                return Ok(());
+                            }
+                        }
+                        Err(e) if e.is_timeout() => {}
+                        Err(_) => return Err(gone()),
+                    },
+                },
+                recv(committed) -> answer => {
+                    answer.map_err(|_| gone())??;
+                    under_way = None;
+                    if committing.take() == Some(Last(true)) {
+                        return Ok(());
+                    }
+                },
+                default(LOOK) => {}
             }
             let now = self.clock.now();
-            let age = now.saturating_sub(self.taken_at.load(Ordering::Relaxed));
+            if committing.is_none() {
+                let is_last = gathered.over.len() == tasks;
+                let epoch = match under_way {
+                    _ if is_last => Some(self.epoch.load(Ordering::Relaxed) + 1),
+                    Some(epoch) if gathered.complete(tasks) => Some(epoch),
+                    _ => None,
+                };
+                if let Some(epoch) = epoch {
+                    let order = self.order(epoch, is_last, &mut gathered);
+                    orders.send(order).map_err(|_| gone())?;
+                    committing = Some(Last(is_last));
+                }
+            }
+            let age = now.saturating_sub(self.status.taken_at.load(Ordering::Relaxed));
             if let Some(max) = self.plan.max_age_ms.filter(|&max| age > max) {
+                let why = self.status.waits.lock().as_ref().map(StoreWait::words);
                 let message = format!(
-                    "the last checkpoint is {age} ms old, older than checkpoint.max-age ({max} ms)"
+                    "the last checkpoint is {age} ms old, older than checkpoint.max-age ({max} ms){}",
+                    why.map(|why| format!("; {why}")).unwrap_or_default()
                 );
                 return Err(TaskError::Host(message));
             }
-            if under_way.is_none() && now.saturating_sub(last_start) >= self.plan.every_ms {
+            if under_way.is_none()
+                && committing.is_none()
+                && now.saturating_sub(last_start) >= self.plan.every_ms
+            {
                 last_start = now;
                 under_way = Some(self.epoch.fetch_add(1, Ordering::AcqRel) + 1);
             }
         }
     }
 
-    fn write(&self, epoch: u64, gathered: &mut Gathered) -> Result<(), TaskError> {
-        let is_last =
-            gathered.over.len() == self.assembly.graph().stages.len() * self.assembly.parallelism();
-        let host = |e: crate::checkpoint::StoreError| TaskError::Host(e.to_string());
-        let mut prepared = Vec::new();
+    /// Gathered reports as something to commit.
+    fn order(&self, epoch: u64, is_last: bool, gathered: &mut Gathered) -> Order {
+        let (mut prepared, mut pieces) = (Vec::new(), Vec::new());
         let mut reports = std::mem::take(&mut gathered.epoch);
-        let chains = &mut gathered.chains;
         let mut take = |report: &mut TaskReport| {
             self.take_prepared(report, &mut prepared);
             let of = report.epoch.unwrap_or(epoch);
-            chains.add(of, report.task, std::mem::take(&mut report.pieces));
+            pieces.push((of, report.task, std::mem::take(&mut report.pieces)));
         };
         if is_last {
             // An epoch that no one waits for any more: its parts, and what it tells of state, are part of the last one.
@@ -159,15 +216,7 @@ impl Keeper {
         for report in &all {
             self.describe(report, &mut manifest);
         }
-        let step = |step| self.assembly.plan().steps[usize::from(step)].name.as_str();
-        manifest.files = gathered
-            .chains
-            .write(&self.store, &self.identity.job, &self.run, &step)
-            .map_err(host)?;
-        self.store.write_manifest(&manifest).map_err(host)?;
-        self.taken_at.store(manifest.taken_at, Ordering::Relaxed);
-        self.publish(epoch, &manifest.prepared)?;
-        self.store.clean(self.plan.keep).map_err(host)
+        Order { manifest, pieces }
     }
 
     /// Parts belong to the manifest that has the state behind them, and to no earlier one.
@@ -201,21 +250,11 @@ impl Keeper {
             });
         }
     }
-
-    fn publish(&self, epoch: u64, prepared: &[PreparedSink]) -> Result<(), TaskError> {
-        for (number, sink) in self.sinks.iter().enumerate() {
-            let Some(sink) = sink else { continue };
-            let name = self
-                .assembly
-                .sink_name(&self.assembly.graph().sinks[number]);
-            let mut writer = sink.writer(0)?;
-            for parts in prepared.iter().filter(|p| p.sink == name) {
-                writer.commit(epoch, &parts.parts)?;
-            }
-        }
-        Ok(())
-    }
 }
+
+/// Whether what is being committed is the job's last checkpoint.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Last(bool);
 
 /// Keeps a report. One for an epoch that is not under way (any more) cannot come: a new one starts when the last is
 /// written.

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -19,10 +19,13 @@ use crate::sink::Console;
 use crate::time::{Clock, Stopwatch};
 
 use checkpoints::Keeper;
+use commit::CheckpointStatus;
+pub use commit::StoreWait;
 use recover::Recovery;
 
 mod chains;
 mod checkpoints;
+mod commit;
 mod recover;
 pub mod report;
 pub mod reporting;
@@ -107,8 +110,9 @@ pub struct Job {
     /// Disconnected when the job is over.
     over: Receiver<std::convert::Infallible>,
     started: Stopwatch,
-    taken_at: Arc<AtomicI64>,
+    checkpoints: Arc<CheckpointStatus>,
     passed_over: Vec<String>,
+    clock: Clock,
 }
 
 impl Job {
@@ -130,7 +134,12 @@ impl Job {
                     &environment.restore,
                     &environment.clock,
                 )? {
-                    Recovery::Finished(epoch) => return Ok(Started::FinishedBefore(epoch)),
+                    Recovery::Finished(beginning) => {
+                        let epoch = beginning.epoch;
+                        let assembly = Assembly::new(Arc::clone(&plan), settings)?;
+                        sinks::publish_left(&assembly, *beginning, &environment.console)?;
+                        return Ok(Started::FinishedBefore(epoch));
+                    }
                     Recovery::Begin(beginning) => Some(*beginning),
                 }
             }
@@ -162,7 +171,8 @@ impl Job {
         for (name, worker) in workers {
             worker::spawn(name, worker, endings.clone()).map_err(thread)?;
         }
-        let taken_at = Arc::new(AtomicI64::new(0));
+        let clock = environment.clock.clone();
+        let checkpoints = Arc::new(CheckpointStatus::default());
         let mut passed_over = Vec::new();
         if let (Some(beginning), Some(epoch), Some(checkpoint)) =
             (beginning, keeper, &plan.checkpoint)
@@ -172,11 +182,11 @@ impl Job {
                 assembly: Arc::clone(&assembly),
                 identity: beginning.identity,
                 run: beginning.run,
-                store: beginning.store,
+                store: Some(beginning.store),
                 plan: checkpoint.clone(),
                 clock: environment.clock,
                 epoch,
-                taken_at: Arc::clone(&taken_at),
+                status: Arc::clone(&checkpoints),
                 sinks: sinks.iter().map(Option::clone).collect(),
                 reports: reported,
             };
@@ -215,8 +225,9 @@ impl Job {
             status,
             over,
             started,
-            taken_at,
+            checkpoints,
             passed_over,
+            clock,
         };
         Ok(Started::Running(Box::new(job)))
     }
@@ -272,7 +283,18 @@ impl Job {
 
     /// When its last checkpoint was taken (milliseconds since 1970 UTC); 0 before the first, and without any.
     pub fn checkpointed_at(&self) -> i64 {
-        self.taken_at.load(Ordering::Relaxed)
+        self.checkpoints.taken_at.load(Ordering::Relaxed)
+    }
+
+    /// What the checkpoint under way waits for, when the store did not do what it was asked.
+    pub fn checkpoint_waits(&self) -> Option<StoreWait> {
+        self.checkpoints.waits.lock().clone()
+    }
+
+    /// How old the last checkpoint is (before the first: the start), milliseconds; none: it takes none.
+    pub fn checkpoint_age_ms(&self) -> Option<i64> {
+        let at = self.checkpointed_at();
+        (at != 0).then(|| self.clock.now().saturating_sub(at).max(0))
     }
 
     /// Checkpoints that were passed over at the start because they are broken.

@@ -56,8 +56,8 @@ impl RestoredJob {
 pub enum Recovery {
     /// Begin.
     Begin(Box<Beginning>),
-    /// The job read all its input before.
-    Finished(u64),
+    /// The job read all its input before: only what its last checkpoint prepared may still have to be published.
+    Finished(Box<Beginning>),
 }
 
 /// Looks, decides, reads. `place`: `[checkpoint] path`.
@@ -76,11 +76,25 @@ pub fn recover(
         Restore::None => Wanted::None,
         Restore::Path(path) => Wanted::Epoch(epoch_of(path, &store)?),
     };
-    match decide(&found, &identity, &wanted) {
+    let decision = decide(&found, &identity, &wanted);
+    crate::crash::at(crate::crash::CrashPoint::RecoveryDecided);
+    match decision {
         RecoveryDecision::Refuse(why) => {
             Err(TaskError::Host(format!("checkpoints in {place}: {why}")))
         }
-        RecoveryDecision::Finished { epoch } => Ok(Recovery::Finished(epoch)),
+        RecoveryDecision::Finished { epoch } => {
+            let manifest = store.manifest(epoch).map_err(|e| host(&e))?;
+            let run = manifest.run.clone();
+            let snapshot = JobSnapshot::default();
+            Ok(Recovery::Finished(Box::new(Beginning {
+                store,
+                identity,
+                run,
+                epoch,
+                restored: Some(RestoredJob { manifest, snapshot }),
+                passed_over: Vec::new(),
+            })))
+        }
         RecoveryDecision::Fresh { next } => {
             let run = new_run();
             let beginning = Beginning {

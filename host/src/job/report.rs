@@ -28,6 +28,10 @@ pub struct Progress {
     pub steps: Vec<StepTime>,
     /// When the last checkpoint was taken, milliseconds since 1970 UTC; none: there was none.
     pub checkpointed_at: Option<i64>,
+    /// How old it is (before the first: the job), milliseconds; none: the job takes none.
+    pub checkpoint_age_ms: Option<i64>,
+    /// What the checkpoint under way waits for, in words; none: the store does what it is asked.
+    pub checkpoint_waits: Option<String>,
 }
 
 /// Event time of a source partition.

@@ -66,6 +66,8 @@ impl ProgressMeter {
             partitions,
             steps,
             checkpointed_at: Some(job.checkpointed_at()).filter(|&at| at != 0),
+            checkpoint_age_ms: job.checkpoint_age_ms(),
+            checkpoint_waits: job.checkpoint_waits().map(|waits| waits.words()),
         }
     }
 }

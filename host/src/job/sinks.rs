@@ -8,13 +8,36 @@ use crate::job::recover::{Beginning, new_run};
 use crate::runtime::assemble::Assembly;
 use crate::runtime::graph::GraphSink;
 use crate::runtime::task::TaskError;
-use crate::sink::{Console, Sink, SinkRun};
+use crate::sink::{Console, Sink, SinkError, SinkRun};
 
-/// One for each sink of the graph.
+/// One for each sink of the graph, standing where the checkpoint says.
 pub fn open(
     assembly: &Assembly,
     beginning: Option<&Beginning>,
     console: &Console,
+) -> Result<Vec<Option<Arc<dyn Sink>>>, TaskError> {
+    opened(assembly, beginning, console, |sink, epoch, prepared| {
+        sink.recover(epoch, prepared)
+    })
+}
+
+/// For a job that had finished: its process may have died between the last checkpoint and its publishing.
+pub fn publish_left(
+    assembly: &Assembly,
+    beginning: Beginning,
+    console: &Console,
+) -> Result<(), TaskError> {
+    opened(assembly, Some(&beginning), console, |sink, _, prepared| {
+        sink.publish_left(prepared)
+    })?;
+    Ok(())
+}
+
+fn opened(
+    assembly: &Assembly,
+    beginning: Option<&Beginning>,
+    console: &Console,
+    bring: impl Fn(&dyn Sink, u64, &[serde_json::Value]) -> Result<(), SinkError>,
 ) -> Result<Vec<Option<Arc<dyn Sink>>>, TaskError> {
     let plan = assembly.plan();
     let run = SinkRun {
@@ -42,7 +65,8 @@ pub fn open(
         if let Some(restored) = beginning.and_then(|b| b.restored.as_ref()) {
             let prepared = restored.manifest.prepared.iter().filter(|p| p.sink == name);
             let prepared: Vec<serde_json::Value> = prepared.map(|p| p.parts.clone()).collect();
-            sink.recover(restored.manifest.epoch, &prepared)?;
+            bring(&*sink, restored.manifest.epoch, &prepared)?;
+            crate::crash::at(crate::crash::CrashPoint::SinkRecovered);
         }
         sinks.push(Some(sink));
     }

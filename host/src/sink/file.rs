@@ -242,7 +242,19 @@ impl Sink for FileSink {
                     .folder
                     .rename(&name, &aside)
                     .map_err(|e| shared.error("set aside", &name, &e))?;
+                crash::at(CrashPoint::PartSetAside);
             }
+        }
+        Ok(())
+    }
+
+    fn publish_left(&self, prepared: &[serde_json::Value]) -> Result<(), SinkError> {
+        let shared = &self.shared;
+        let names = shared.list()?;
+        for value in prepared {
+            let mut parts = parts_of(shared, value)?;
+            parts.retain(|part| names.contains(&part.hidden()));
+            shared.publish(&parts)?;
         }
         Ok(())
     }

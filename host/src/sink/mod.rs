@@ -46,6 +46,12 @@ pub trait Sink: Send + Sync {
         let _ = (epoch, prepared);
         Ok(())
     }
+    /// When a job had finished, and is started again: what its last checkpoint prepared and is still hidden is
+    /// published. What is gone was there once: whoever read it took it away.
+    fn publish_left(&self, prepared: &[serde_json::Value]) -> Result<(), SinkError> {
+        let _ = prepared;
+        Ok(())
+    }
     /// The writer of a task.
     fn writer(&self, task: usize) -> Result<Box<dyn SinkWriter>, SinkError>;
 }

@@ -2,6 +2,7 @@
 
 mod bad_data;
 mod contract;
+mod crashes;
 mod files;
 mod flights;
 mod kills;

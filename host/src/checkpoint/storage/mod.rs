@@ -7,6 +7,8 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+#[cfg(test)]
+pub mod faulty;
 pub mod local;
 pub mod memory;
 pub mod object;

@@ -1,0 +1,184 @@
+//! Makes checkpoints last, on a thread of its own: files of state, manifest, publishing, cleaning.
+//!
+//! The tasks do not wait for it, and a store that fails or is slow does not end the job: what failed is tried again, with
+//! growing pauses, until it is done or nobody waits for it any more (`checkpoint.max-age` is the keeper's to watch). Every
+//! step may be repeated. Only two things end the job from here: another process took the checkpoints over, or a sink
+//! cannot publish.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use parking_lot::Mutex;
+
+use super::chains::Chains;
+use crate::checkpoint::manifest::{Manifest, PreparedSink};
+use crate::checkpoint::{CheckpointStore, JobIdentity, StoreError, StoreErrorKind};
+use crate::crash::{self, CrashPoint};
+use crate::runtime::assemble::Assembly;
+use crate::runtime::snapshot::StatePiece;
+use crate::runtime::task::TaskError;
+use crate::sink::Sink;
+use crate::time::Clock;
+
+/// The pause after a first failure; each further one doubles it.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+
+/// The longest pause: how much later than the store a job notices that it answers again.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// What a checkpoint waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreWait {
+    /// Which checkpoint.
+    pub epoch: u64,
+    /// The store's last words.
+    pub error: String,
+    /// Since when, on the job's clock.
+    pub since: i64,
+    /// Attempts that failed.
+    pub attempts: u64,
+}
+
+impl StoreWait {
+    /// For people.
+    pub fn words(&self) -> String {
+        format!(
+            "checkpoint {} waits for the store: {}",
+            self.epoch, self.error
+        )
+    }
+}
+
+/// How checkpoints stand; for reports.
+#[derive(Debug, Default)]
+pub struct CheckpointStatus {
+    /// When the last one was durable, on the job's clock; before the first, the start.
+    pub taken_at: AtomicI64,
+    /// What the one under way waits for.
+    pub waits: Mutex<Option<StoreWait>>,
+}
+
+/// A gathered epoch.
+pub struct Order {
+    /// What it says, but for its files.
+    pub manifest: Manifest,
+    /// What tasks told of their state: epoch, task, pieces.
+    pub pieces: Vec<(u64, usize, Vec<StatePiece>)>,
+}
+
+/// Makes orders last, one after the other.
+pub struct Committer {
+    /// The job.
+    pub assembly: Arc<Assembly>,
+    /// Whose checkpoints they are.
+    pub identity: JobIdentity,
+    /// The run that takes them.
+    pub run: String,
+    /// Where they go.
+    pub store: CheckpointStore,
+    /// Manifests kept.
+    pub keep: usize,
+    /// The clock of the job.
+    pub clock: Clock,
+    /// Sinks, by number in the graph, where they take part in checkpoints.
+    pub sinks: Vec<Option<Arc<dyn Sink>>>,
+    /// For reports.
+    pub status: Arc<CheckpointStatus>,
+    /// What to make last.
+    pub orders: Receiver<Order>,
+    /// One answer an order.
+    pub done: Sender<Result<(), TaskError>>,
+    /// Disconnected when nobody waits any more.
+    pub given_up: Receiver<Infallible>,
+}
+
+impl Committer {
+    /// Works until there are no more orders.
+    pub fn run(self) {
+        let mut chains = Chains::default();
+        while let Ok(order) = self.orders.recv() {
+            let committed = self.commit(order, &mut chains);
+            let failed = committed.is_err();
+            // Nobody there: the job is over.
+            if self.done.send(committed).is_err() || failed {
+                return;
+            }
+        }
+    }
+
+    fn commit(&self, order: Order, chains: &mut Chains) -> Result<(), TaskError> {
+        let mut manifest = order.manifest;
+        for (epoch, task, pieces) in order.pieces {
+            chains.add(epoch, task, pieces);
+        }
+        crash::at(CrashPoint::EpochGathered);
+        self.patiently(manifest.epoch, || self.store(&mut manifest, chains))?;
+        crash::at(CrashPoint::ManifestStored);
+        self.status
+            .taken_at
+            .store(manifest.taken_at, Ordering::Relaxed);
+        self.publish(manifest.epoch, &manifest.prepared)?;
+        crash::at(CrashPoint::PartsPublished);
+        // What could not be removed now goes next time; the checkpoint stands.
+        match self.store.clean(self.keep) {
+            Err(e) if e.kind == StoreErrorKind::Taken => Err(TaskError::Host(e.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    fn store(&self, manifest: &mut Manifest, chains: &mut Chains) -> Result<(), StoreError> {
+        let step = |step| self.assembly.plan().steps[usize::from(step)].name.as_str();
+        manifest.files = chains.write(&self.store, &self.identity.job, &self.run, &step)?;
+        crash::at(CrashPoint::StatesStored);
+        self.store.write_manifest(manifest)
+    }
+
+    /// Tries until it is done, or nobody waits for it, or it can never be done.
+    fn patiently(
+        &self,
+        epoch: u64,
+        mut attempt: impl FnMut() -> Result<(), StoreError>,
+    ) -> Result<(), TaskError> {
+        let (mut pause, mut attempts, mut since) = (PAUSE_FIRST, 0, None);
+        loop {
+            let error = match attempt() {
+                Ok(()) => {
+                    *self.status.waits.lock() = None;
+                    return Ok(());
+                }
+                Err(e) => e,
+            };
+            if error.kind == StoreErrorKind::Taken {
+                return Err(TaskError::Host(error.to_string()));
+            }
+            attempts += 1;
+            *self.status.waits.lock() = Some(StoreWait {
+                epoch,
+                error: error.to_string(),
+                since: *since.get_or_insert_with(|| self.clock.now()),
+                attempts,
+            });
+            if self.given_up.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                return Err(TaskError::Host(error.to_string()));
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    fn publish(&self, epoch: u64, prepared: &[PreparedSink]) -> Result<(), TaskError> {
+        for (number, sink) in self.sinks.iter().enumerate() {
+            let Some(sink) = sink else { continue };
+            let name = self
+                .assembly
+                .sink_name(&self.assembly.graph().sinks[number]);
+            let mut writer = sink.writer(0)?;
+            for parts in prepared.iter().filter(|p| p.sink == name) {
+                writer.commit(epoch, &parts.parts)?;
+            }
+        }
+        Ok(())
+    }
+}
