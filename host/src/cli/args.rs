@@ -68,15 +68,12 @@ impl JobArguments {
     }
 }
 
-/// What whoever runs the command allows the job: see docs/security.md.
+/// What whoever runs the command allows the job: see SECURITY.md.
 #[derive(Clone, Debug, Default, Args)]
 pub struct OperatorArguments {
     /// A file with what jobs may do here; also $WASMILL_OPERATOR
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub operator: Option<PathBuf>,
-    /// Let the job read and write files beneath this folder only (may be repeated)
-    #[arg(long = "root", value_name = "DIR", hide_short_help = true)]
-    pub roots: Vec<PathBuf>,
     /// Let the job's settings name this environment variable as ${env:NAME}; NAME* for all that begin so
     #[arg(long = "secret-env", value_name = "NAME", hide_short_help = true)]
     pub secret_env: Vec<String>,
@@ -86,16 +83,13 @@ pub struct OperatorArguments {
 }
 
 impl OperatorArguments {
-    /// The file's word and, on top of it, the flags'. Roots by flag replace those of the file.
+    /// The file's word and, on top of it, the flags'.
     pub fn operator(&self) -> Result<Operator, Box<Problems>> {
         let by_environment = || std::env::var_os("WASMILL_OPERATOR").map(PathBuf::from);
         let mut operator = match self.operator.clone().or_else(by_environment) {
             Some(path) => Operator::read(&path)?,
             None => Operator::default(),
         };
-        if !self.roots.is_empty() {
-            operator.roots = Some(self.roots.clone());
-        }
         operator.secrets.env.extend(self.secret_env.iter().cloned());
         operator
             .secrets

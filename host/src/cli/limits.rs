@@ -91,7 +91,6 @@ fn to_json(operator: &Operator, support: Support) -> Value {
             "code_bytes": compile.code_bytes_max,
             "not_enforced": missing(support),
         },
-        "roots": operator.roots,
         "may_trust": operator.may_trust,
     })
 }

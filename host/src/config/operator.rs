@@ -1,9 +1,8 @@
-//! What whoever runs the host allows job files to do: secrets to read, folders to touch, upper bounds of
-//! what a plugin may be given. For `wasmill run` that is the user; a file (`--operator FILE`, or
+//! What whoever runs the host allows job files to do: secrets to read, upper bounds of what a plugin may
+//! be given. Paths of sources and sinks are not bounded: a job reads and writes wherever its user may. For `wasmill run` that is the user; a file (`--operator FILE`, or
 //! `$WASMILL_OPERATOR`) and flags say it.
 //!
 //! ```toml
-//! roots = ["/srv/data"]            # files are read and written beneath these only
 //! [secrets]
 //! env = ["KAFKA_PASSWORD", "DB_*"] # ${env:…}
 //! dirs = ["/run/secrets"]          # ${file:…}
@@ -16,7 +15,7 @@
 //! cpu = "30s"
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::document::{self, Node};
@@ -32,8 +31,6 @@ use crate::plugin::{CompileLimits, Limits};
 pub struct Operator {
     /// Secrets that may be read.
     pub secrets: SecretRules,
-    /// Folders beneath which files may be read and written; none: wherever the user may.
-    pub roots: Option<Vec<PathBuf>>,
     /// Most that a job's plugins may be given.
     pub limits: Limits,
     /// Whether a job may run plugins that cannot be interrupted.
@@ -46,7 +43,6 @@ impl Default for Operator {
     fn default() -> Operator {
         Operator {
             secrets: SecretRules::default(),
-            roots: None,
             limits: Limits::max(),
             may_trust: true,
             compile: CompileLimits::default(),
@@ -86,7 +82,6 @@ fn read(root: &Node, base: &Path, problems: &mut Problems) -> Operator {
     let paths = |found: Option<Vec<super::reader::At<String>>>| {
         found.map(|all| all.into_iter().map(|p| base.join(p.value)).collect())
     };
-    operator.roots = paths(top.strings("roots", problems));
     if let Some(mut secrets) = top.table("secrets", problems) {
         secrets.title = "[secrets]".into();
         if let Some(env) = secrets.strings("env", problems) {
@@ -135,6 +130,8 @@ fn read(root: &Node, base: &Path, problems: &mut Problems) -> Operator {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]
@@ -143,13 +140,12 @@ mod tests {
         let path = folder.path().join("operator.toml");
         std::fs::write(
             &path,
-            "roots = [\"data\"]\n[secrets]\nenv = \"DB_*\"\ndirs = [\"/run/secrets\"]\n\
+            "[secrets]\nenv = \"DB_*\"\ndirs = [\"/run/secrets\"]\n\
              [limits]\nmemory = \"8MiB\"\ncall-deadline = \"50ms\"\ninterruptible = true\nwasi = \"none\"\n\
              [compile]\nmemory = \"1GiB\"\ncpu = \"5s\"\n",
         )
         .unwrap();
         let operator = Operator::read(&path).unwrap_or_else(|p| panic!("{p}"));
-        assert_eq!(operator.roots, Some(vec![folder.path().join("data")]));
         assert_eq!(operator.secrets.env, ["DB_*"]);
         assert_eq!(operator.secrets.dirs, [PathBuf::from("/run/secrets")]);
         assert_eq!(operator.limits.memory_bytes_max, 8 << 20);
@@ -157,8 +153,8 @@ mod tests {
         assert!(!operator.may_trust && !operator.limits.wasi_inert);
         assert_eq!(operator.compile.memory_bytes, 1 << 30);
         assert_eq!(operator.compile.cpu, Duration::from_secs(5));
-        std::fs::write(&path, "root = \"data\"\n").unwrap();
+        std::fs::write(&path, "[secret]\n").unwrap();
         let problems = Operator::read(&path).unwrap_err().render();
-        assert!(problems.contains("did you mean \"roots\""), "{problems}");
+        assert!(problems.contains("did you mean \"secrets\""), "{problems}");
     }
 }
