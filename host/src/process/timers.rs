@@ -197,7 +197,16 @@ impl ProcessStep {
             if !here {
                 continue;
             }
-            if self.spec.time == domain && self.expiry(key).is_some_and(|expiry| expiry < time) {
+            // Only a timer that is still set shows that a key's state is too old.
+            if self
+                .keys
+                .get(key)
+                .timers
+                .binary_search(&(time, domain))
+                .is_ok()
+                && self.spec.time == domain
+                && self.expiry(key).is_some_and(|expiry| expiry < time)
+            {
                 self.drop_key(key);
                 continue;
             }

@@ -202,7 +202,7 @@ impl Maker<'_> {
     fn firing(&mut self, open: bool, stateful: bool) -> String {
         let emit = self.random.of(&["append", "append", "update", "complete"]);
         let mut parts = Vec::new();
-        let records = !open && !(emit == "complete" && stateful);
+        let records = !(open || emit == "complete" && stateful);
         if records && self.random.one_in(3) {
             parts.push(format!("records = {}", self.random.between(1, 3)));
         }
