@@ -3,8 +3,8 @@
 //!
 //! A lease keeps two well-behaved processes apart, and tells people who is at work. It is *not* what makes a commit
 //! safe: a process may be frozen between looking at its lease and acting on it, and clocks differ. Whoever takes over
-//! therefore fences the commits of the owner before (see `checkpoint::store`), by a conditional put on the name that
-//! such a commit would need.
+//! therefore fences the commits of the owner before, by a conditional put on the name that such a commit would need,
+//! and nobody acts on a commit before the lease was renewed *behind* it (see `checkpoint::store`).
 //!
 //! `decide` is pure; `Lease` does what it says, and renews on a thread of its own.
 
@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::storage::{Condition, Storage, StorageError, Version};
-use crate::time::{Clock, Stopwatch};
+use crate::time::Clock;
 
 /// How long a lease holds after it was renewed. A host that dies blocks others so long (not those on its own machine,
 /// which see that the process is gone).
@@ -120,8 +120,6 @@ struct Held {
 #[derive(Debug)]
 struct State {
     version: Version,
-    /// Since it was renewed (before the store was asked: it holds at least until then plus its length).
-    renewed: Stopwatch,
     lost: Option<String>,
 }
 
@@ -159,7 +157,6 @@ impl Lease {
             LeaseDecision::Take => false,
             LeaseDecision::TakeOver => true,
         };
-        let renewed = Stopwatch::start();
         let bytes = encode(&owner, clock.now() + length.as_millis() as i64, false);
         let version = match storage.put(name, &[&bytes], &condition) {
             Ok(version) => version,
@@ -177,7 +174,6 @@ impl Lease {
             length,
             state: Mutex::new(State {
                 version,
-                renewed,
                 lost: None,
             }),
         });
@@ -187,7 +183,7 @@ impl Lease {
             .name("lease".into())
             .spawn(move || {
                 while stopped.recv_timeout(of.length / 3) == Err(RecvTimeoutError::Timeout) {
-                    // What fails is tried again; `check` tells when it is too late.
+                    // What fails is tried again.
                     if let Err(LeaseError::Lost(_)) = of.renew() {
                         return;
                     }
@@ -202,17 +198,9 @@ impl Lease {
         Ok(Taken { lease, over })
     }
 
-    /// Whether it is still held; one that ran out here (the process was frozen, the store did not answer) is renewed
-    /// first, if nobody took it.
-    pub fn check(&self) -> Result<(), LeaseError> {
-        let expired = {
-            let state = self.held.state.lock();
-            if let Some(why) = &state.lost {
-                return Err(LeaseError::Lost(why.clone()));
-            }
-            state.renewed.elapsed() >= self.held.length
-        };
-        if expired { self.held.renew() } else { Ok(()) }
+    /// Renews it. Fine: nobody had taken it until then, so what was done before was done while it was held.
+    pub fn confirm(&self) -> Result<(), LeaseError> {
+        self.held.renew()
     }
 
     /// Whose it is.
@@ -227,7 +215,6 @@ impl Held {
         if let Some(why) = &state.lost {
             return Err(LeaseError::Lost(why.clone()));
         }
-        let renewed = Stopwatch::start();
         let until = self.clock.now() + self.length.as_millis() as i64;
         let bytes = encode(&self.owner, until, false);
         let condition = Condition::Is(state.version.clone());
@@ -237,7 +224,6 @@ impl Held {
             Err(e) => return Err(e.into()),
         };
         state.version = version;
-        state.renewed = renewed;
         Ok(())
     }
 
@@ -379,7 +365,7 @@ mod tests {
         let take = |id: &str| Lease::take(&storage, "lease", owner(id), &clock, long);
         let first = take("a").expect("free");
         assert!(!first.over);
-        first.lease.check().expect("held");
+        first.lease.confirm().expect("held");
         let refused = take("b").expect_err("held").to_string();
         assert!(refused.contains("pid 7 on h"), "{refused}");
         clock.set(3_600_001);
@@ -387,10 +373,10 @@ mod tests {
         assert!(second.over);
         let lost = first.lease.held.renew().expect_err("taken").to_string();
         assert!(lost.contains("took over"), "{lost}");
-        assert!(first.lease.check().is_err());
+        assert!(first.lease.confirm().is_err());
         // The one that lost it gives nothing back.
         drop(first);
-        second.lease.check().expect("still held");
+        second.lease.confirm().expect("still held");
         drop(second);
         assert!(!take("c").expect("given back").over);
     }

@@ -11,8 +11,10 @@
 //! process that was frozen past its lease may wake between any two requests. Whoever takes its lease over puts a *fence*
 //! under the name of the next manifest, where nothing stands yet, and reads what is there only then. The other one's
 //! manifest needs just that name (a process that skips one fences it itself), so either it was there before, and is
-//! gone on from, or it is refused. Its files of state have names of their own, and it removes only what it listed while
-//! it held the lease.
+//! gone on from, or it is refused. Fences and old manifests are cleaned away in time; so that a process frozen for as
+//! long as that has not committed either, a manifest counts for its writer only when the lease could be renewed behind
+//! it: then nobody had taken over before. Its files of state have names of their own, and it removes only what it had
+//! listed before it renewed the lease.
 
 use std::sync::Arc;
 
@@ -312,11 +314,11 @@ impl CheckpointStore {
 
     /// Writes the manifest: from here on the checkpoint counts. May be repeated after an error, with the same manifest.
     pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
-        self.check_guard()?;
         if matches!(self.guard, Guard::Lease(_)) {
             self.fence_skipped(manifest.epoch)?;
         }
         self.put_manifest(manifest)?;
+        self.confirm_guard()?;
         let mut next = self.next.lock();
         *next = (*next).max(manifest.epoch + 1);
         Ok(())
@@ -366,7 +368,7 @@ impl CheckpointStore {
         }
         let oldest = kept.last().copied().unwrap_or(0);
         // What was listed is ours to remove only if nobody had taken over by then.
-        self.check_guard()?;
+        self.confirm_guard()?;
         for &epoch in manifests.iter().filter(|&&epoch| epoch < oldest) {
             self.remove(&manifest_name(epoch))?;
             crash::at(CrashPoint::ManifestRemoved);
@@ -382,10 +384,10 @@ impl CheckpointStore {
         Ok(())
     }
 
-    /// Whether this process still holds the place.
-    fn check_guard(&self) -> Result<(), StoreError> {
+    /// Whether this process held the place until now.
+    fn confirm_guard(&self) -> Result<(), StoreError> {
         match &self.guard {
-            Guard::Lease(lease) => lease.check().map_err(|e| self.lease_error(e)),
+            Guard::Lease(lease) => lease.confirm().map_err(|e| self.lease_error(e)),
             Guard::Folder(_) | Guard::None => Ok(()),
         }
     }

@@ -411,6 +411,19 @@ fn process_whose_lease_was_taken_over_cannot_commit_whatever_it_believes() {
     for epoch in last + 1..last + 4 {
         assert!(taker.take(epoch, 1).is_some());
     }
+    // By now its name is free again: fences and old manifests were cleaned away.
+    assert!(
+        storage
+            .get("manifest-0000000002", 1 << 20)
+            .expect("answers")
+            .is_none()
+    );
+    let late = Manifest { epoch: 2, ..first };
+    let error = frozen.write_manifest(&late).expect_err("lost its lease");
+    assert_eq!(error.kind, StoreErrorKind::Taken, "{error}");
+    let found = next.find().expect("answers");
+    assert_eq!(found.iter().map(Found::epoch).max(), Some(last + 3));
+    assert!(next.clean(2).is_ok());
     let found = next.find().expect("answers");
     assert!(
         found.iter().all(|f| matches!(f, Found::Whole(_))),

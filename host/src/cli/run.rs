@@ -127,6 +127,7 @@ fn run_job(plan: Plan, options: RunOptions, shown: &Shown) -> Result<Summary, Jo
             }
         }
     };
+    tell_of_waiting(&job, &mut waited, shown);
     let mut summary = reporting::summary(&job, &ending);
     summary.notes.extend(sandbox);
     match ending {

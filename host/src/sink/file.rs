@@ -61,6 +61,8 @@ struct Shared {
     run: SinkRun,
     /// Parts of another run that are still there.
     replaces: Mutex<Vec<String>>,
+    /// In the names of hidden parts: no other start of a process has it.
+    start: String,
 }
 
 /// The folder, for one run.
@@ -133,10 +135,10 @@ impl Shared {
     }
 
     /// Makes parts visible. Those that are already are passed over.
-    fn publish(&self, parts: &[PartName]) -> Result<(), SinkError> {
+    fn publish(&self, parts: &[PartName], start: &str) -> Result<(), SinkError> {
         self.replace_others()?;
         for part in parts {
-            let (hidden, published) = (part.hidden(), part.published());
+            let (hidden, published) = (part.hidden(start), part.published());
             match self.folder.rename(&hidden, &published) {
                 Ok(()) => crash::at(CrashPoint::PartPublished),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -180,6 +182,7 @@ impl FileSink {
             settings,
             run: run.clone(),
             replaces: Mutex::new(Vec::new()),
+            start: start_id(),
         };
         shared
             .folder
@@ -227,7 +230,8 @@ impl Sink for FileSink {
     fn recover(&self, epoch: u64, prepared: &[serde_json::Value]) -> Result<(), SinkError> {
         let shared = &self.shared;
         for value in prepared {
-            shared.publish(&parts_of(shared, value)?)?;
+            let (parts, start) = parts_of(shared, value)?;
+            shared.publish(&parts, &start)?;
         }
         let replaces = shared.replaces.lock().clone();
         for name in shared.list()? {
@@ -252,9 +256,9 @@ impl Sink for FileSink {
         let shared = &self.shared;
         let names = shared.list()?;
         for value in prepared {
-            let mut parts = parts_of(shared, value)?;
-            parts.retain(|part| names.contains(&part.hidden()));
-            shared.publish(&parts)?;
+            let (mut parts, start) = parts_of(shared, value)?;
+            parts.retain(|part| names.contains(&part.hidden(&start)));
+            shared.publish(&parts, &start)?;
         }
         Ok(())
     }
@@ -275,21 +279,33 @@ impl Sink for FileSink {
     }
 }
 
+/// What no other start of a process has.
+fn start_id() -> String {
+    let random =
+        std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
+    format!("{:08x}", random as u32)
+}
+
 /// Answer of `prepare`. Stored in manifests: must stay readable.
 #[derive(Serialize, Deserialize)]
 struct Prepared {
     /// (epoch, task, seq) of each part.
     parts: Vec<(u64, usize, u64)>,
+    /// The start of the process that wrote them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    start: String,
 }
 
-fn parts_of(shared: &Shared, prepared: &serde_json::Value) -> Result<Vec<PartName>, SinkError> {
+/// Parts, and whose start of a process wrote them.
+fn parts_of(
+    shared: &Shared,
+    prepared: &serde_json::Value,
+) -> Result<(Vec<PartName>, String), SinkError> {
     let prepared = Prepared::deserialize(prepared)
         .map_err(|e| SinkError::new(&shared.sink, format!("not what a file sink prepared: {e}")))?;
-    Ok(prepared
-        .parts
-        .into_iter()
-        .map(|(epoch, task, seq)| PartName { epoch, task, seq })
-        .collect())
+    let part = |(epoch, task, seq)| PartName { epoch, task, seq };
+    let parts = prepared.parts.into_iter().map(part).collect();
+    Ok((parts, prepared.start))
 }
 
 struct OpenPart {
@@ -325,7 +341,7 @@ impl FileWriter {
                     task: self.task,
                     seq: self.seq,
                 };
-                let hidden = name.hidden();
+                let hidden = name.hidden(&self.shared.start);
                 let file = self
                     .shared
                     .folder
@@ -343,7 +359,10 @@ impl FileWriter {
         };
         part.file
             .write_all(&self.lines.bytes()[..bytes])
-            .map_err(|e| self.shared.error("write", &part.name.hidden(), &e))?;
+            .map_err(|e| {
+                self.shared
+                    .error("write", &part.name.hidden(&self.shared.start), &e)
+            })?;
         part.bytes += bytes as u64;
         self.lines.consume(bytes);
         Ok(())
@@ -354,15 +373,16 @@ impl FileWriter {
             return Ok(());
         };
         crash::at(CrashPoint::PartWritten);
-        part.file
-            .sync()
-            .map_err(|e| self.shared.error("write", &part.name.hidden(), &e))?;
+        part.file.sync().map_err(|e| {
+            self.shared
+                .error("write", &part.name.hidden(&self.shared.start), &e)
+        })?;
         crash::at(CrashPoint::PartSynced);
         if self.shared.run.checkpoints {
             self.closed.push(part.name);
             return Ok(());
         }
-        self.shared.publish(&[part.name])
+        self.shared.publish(&[part.name], &self.shared.start)
     }
 
     /// Hands over full pieces, and closes parts where they pass the limit; a part holds whole lines.
@@ -411,12 +431,14 @@ impl SinkWriter for FileWriter {
         }
         let prepared = Prepared {
             parts: closed.iter().map(|p| (p.epoch, p.task, p.seq)).collect(),
+            start: self.shared.start.clone(),
         };
         Ok(serde_json::to_value(prepared).expect("plain fields become JSON"))
     }
 
     fn commit(&mut self, _epoch: u64, prepared: &serde_json::Value) -> Result<(), SinkError> {
-        self.shared.publish(&parts_of(&self.shared, prepared)?)
+        let (parts, start) = parts_of(&self.shared, prepared)?;
+        self.shared.publish(&parts, &start)
     }
 
     fn on_time(&mut self, now: i64) -> Result<(), SinkError> {
@@ -437,7 +459,10 @@ impl Drop for FileWriter {
         // The job ended before this part was whole: nobody will ever read it. A failure leaves a hidden
         // file, which the next run removes.
         if let Some(part) = self.open.take() {
-            let _ = self.shared.folder.remove(&part.name.hidden());
+            let _ = self
+                .shared
+                .folder
+                .remove(&part.name.hidden(&self.shared.start));
         }
     }
 }

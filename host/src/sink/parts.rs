@@ -1,5 +1,6 @@
-//! Names of part files: `part-EPOCH-TASK-SEQ.jsonl`, in the making `.part-EPOCH-TASK-SEQ.jsonl.tmp`.
+//! Names of part files: `part-EPOCH-TASK-SEQ.jsonl`, in the making `.part-EPOCH-TASK-SEQ.jsonl.START.tmp`.
 //!
+//! `START` is the process's own: one that was taken for dead and goes on writing writes nothing of another's.
 //! Names sort by epoch, and are unique: a task writes one part at a time. Must stay stable: a restored run
 //! looks at the parts of the one before.
 
@@ -23,9 +24,12 @@ impl PartName {
         )
     }
 
-    /// The hidden name in the making.
-    pub fn hidden(&self) -> String {
-        format!(".{}.tmp", self.published())
+    /// The hidden name in the making; `start` is empty in what earlier versions wrote.
+    pub fn hidden(&self, start: &str) -> String {
+        match start {
+            "" => format!(".{}.tmp", self.published()),
+            _ => format!(".{}.{start}.tmp", self.published()),
+        }
     }
 
     /// Reads a name that readers see.
@@ -44,9 +48,11 @@ impl PartName {
 
     /// Whether it is the name of a part in the making.
     pub fn is_hidden(name: &str) -> bool {
-        name.strip_prefix('.')
-            .and_then(|n| n.strip_suffix(".tmp"))
-            .is_some_and(|n| PartName::parse(n).is_some())
+        let Some(name) = name.strip_prefix('.').and_then(|n| n.strip_suffix(".tmp")) else {
+            return false;
+        };
+        let without_start = name.rsplit_once('.').map_or(name, |(name, _)| name);
+        PartName::parse(name).is_some() || PartName::parse(without_start).is_some()
     }
 }
 
@@ -68,7 +74,10 @@ mod tests {
         };
         assert!(a.published() < b.published());
         assert_eq!(PartName::parse(&b.published()), Some(b));
-        assert!(PartName::is_hidden(&b.hidden()) && !PartName::is_hidden(&b.published()));
+        for start in ["", "0a1b"] {
+            assert!(PartName::is_hidden(&b.hidden(start)));
+        }
+        assert!(!PartName::is_hidden(&b.published()));
         for other in [
             "part-1.jsonl",
             "part-a-b-c.jsonl",

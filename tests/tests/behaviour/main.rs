@@ -8,5 +8,7 @@ mod flights;
 mod kills;
 mod mutations;
 mod nexmark;
+mod object_store;
 mod pages;
+mod s3_server;
 mod signals;

@@ -1,0 +1,222 @@
+//! Checkpoints in an S3-compatible store: killed, frozen, and with the store away.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use wasmill_tests::{command, lines_of_parts, run, wait};
+
+use crate::s3_server::Server;
+
+fn job(records: u32, rate: u32) -> String {
+    format!(
+        r#"
+name = "remote"
+parallelism = 2
+[checkpoint]
+path = "s3://jobs/some/prefix"
+every = "50ms"
+keep = 2
+[source.in]
+type = "generator"
+records = {records}
+rate = {rate}
+seed = 7
+partitions = 2
+template = '{{"k":"u{{{{int 0 200}}}}","v":{{{{int 0 100}}}},"t":{{{{time 1700000000000 10}}}}}}'
+key = "/k"
+timestamp = "/t"
+[source.in.event-time]
+max-disorder = "0ms"
+[step.sums]
+from = "in"
+window = {{ tumbling = "5s" }}
+aggregate = "std.sum"
+config = {{ field = "/v" }}
+[sink.out]
+from = "sums"
+type = "file"
+path = "out"
+format = "json"
+"#
+    )
+}
+
+fn wasmill(server: &Server, folder: &Path, parallelism: usize) -> Command {
+    let parallelism = format!("parallelism={parallelism}");
+    let mut command = command(
+        folder,
+        ["run", "job.toml", "--quiet", "--set", &parallelism],
+    );
+    server.known_to(&mut command);
+    command
+}
+
+fn started(mut command: Command) -> Result<Child> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("start wasmill")
+}
+
+fn signal(child: &Child, signal: Signal) -> Result<()> {
+    let pid = Pid::from_raw(child.id().cast_signed()).context("a pid")?;
+    kill_process(pid, signal).context("signal")
+}
+
+/// Waits until there is a checkpoint after those named.
+fn next_manifest(server: &Server, after: usize) -> Result<()> {
+    for _ in 0..2_000 {
+        let names = server.names("some/prefix").unwrap_or_default();
+        let last = names.iter().rfind(|n| n.starts_with("manifest-"));
+        let epoch = last.and_then(|n| n["manifest-".len()..].parse::<usize>().ok());
+        if epoch.is_some_and(|epoch| epoch > after) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    anyhow::bail!("no checkpoint after {after} within 10 s")
+}
+
+/// What the job writes undisturbed.
+fn golden(job: &str) -> Result<Vec<String>> {
+    let server = Server::start()?;
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("job.toml"), job)?;
+    run(wasmill(&server, folder.path(), 2), b"")?.expect_code(0)?;
+    let names = server.names("some/prefix")?;
+    ensure!(
+        names.iter().any(|n| n.starts_with("manifest-")) && names.iter().any(|n| n == "lease"),
+        "in the store: {names:?}"
+    );
+    lines_of_parts(&folder.path().join("out"))
+}
+
+fn same(golden: &[String], folder: &Path) -> Result<()> {
+    let got = lines_of_parts(&folder.join("out"))?;
+    let lost = golden.iter().find(|l| !got.contains(l));
+    let more = got.iter().find(|l| !golden.contains(l));
+    ensure!(
+        got == golden,
+        "{} lines instead of {}; lost {lost:?}, more {more:?}; folder: {:?}",
+        got.len(),
+        golden.len(),
+        fs::read_dir(folder.join("out"))?
+            .filter_map(|e| Some((e.as_ref().ok()?.file_name(), e.ok()?.metadata().ok()?.len())))
+            .collect::<Vec<_>>()
+    );
+    Ok(())
+}
+
+#[test]
+fn job_with_checkpoints_in_a_bucket_killed_at_steps_of_a_commit_goes_on_exactly() -> Result<()> {
+    let job = job(6_000, 20_000);
+    let golden = golden(&job)?;
+    let (server, folder) = (Server::start()?, tempfile::tempdir()?);
+    fs::write(folder.path().join("job.toml"), &job)?;
+    let points = [
+        "state-stored:3",
+        "states-stored:2",
+        "manifest-stored:2",
+        "part-published:2",
+    ];
+    for (number, point) in points.into_iter().enumerate() {
+        let mut command = wasmill(&server, folder.path(), [1, 3, 2][number % 3]);
+        command.env("WASMILL_CRASH_AT", point);
+        let ended = run(command, b"")?;
+        ensure!(
+            ended.status.code().is_none_or(|code| code == 0),
+            "{point}: {}",
+            ended.said()
+        );
+    }
+    run(wasmill(&server, folder.path(), 2), b"")?.expect_code(0)?;
+    same(&golden, folder.path())?;
+    let said = run(wasmill(&server, folder.path(), 2), b"")?.expect_code(0)?;
+    ensure!(
+        lines_of_parts(&folder.path().join("out"))? == golden,
+        "{}",
+        said.said()
+    );
+    Ok(())
+}
+
+#[test]
+fn process_frozen_past_its_lease_leaves_nothing_visible_when_it_thaws() -> Result<()> {
+    let job = job(12_000, 12_000);
+    let golden = golden(&job)?;
+    let (server, folder) = (Server::start()?, tempfile::tempdir()?);
+    fs::write(folder.path().join("job.toml"), &job)?;
+    let frozen = started(wasmill(&server, folder.path(), 2))?;
+    next_manifest(&server, 1)?;
+    signal(&frozen, Signal::STOP)?;
+    let refused = run(wasmill(&server, folder.path(), 2), b"")?.expect_code(1)?;
+    ensure!(
+        refused.stderr.contains(&format!("pid {}", frozen.id())),
+        "it says: {}",
+        refused.stderr
+    );
+    // The lease runs out: half a minute that nobody waits for.
+    let lease = server.objects().join("some/prefix/lease");
+    let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&lease)?)?;
+    record["until"] = 0.into();
+    fs::write(&lease, serde_json::to_vec(&record)?)?;
+    let next = started(wasmill(&server, folder.path(), 3))?;
+    next_manifest(&server, 4)?;
+    signal(&frozen, Signal::CONT)?;
+    let frozen = wait(frozen)?.expect_code(1)?;
+    ensure!(
+        frozen.stderr.contains("took over") || frozen.stderr.contains("taken the job over"),
+        "it says: {}",
+        frozen.stderr
+    );
+    wait(next)?.expect_code(0)?;
+    same(&golden, folder.path())?;
+    Ok(())
+}
+
+#[test]
+fn store_that_is_away_delays_checkpoints_loudly_and_the_job_goes_on_by_itself() -> Result<()> {
+    let job = job(12_000, 12_000);
+    let golden = golden(&job)?;
+    let (server, folder) = (Server::start()?, tempfile::tempdir()?);
+    fs::write(folder.path().join("job.toml"), &job)?;
+    let running = started(wasmill(&server, folder.path(), 2))?;
+    next_manifest(&server, 1)?;
+    server.set_down(true);
+    // Longer than a request is tried for.
+    std::thread::sleep(Duration::from_millis(2_500));
+    server.set_down(false);
+    let ended = wait(running)?.expect_code(0)?;
+    ensure!(
+        ended.stderr.contains("waits for the store") && ended.stderr.contains("waits no longer"),
+        "it says: {}",
+        ended.stderr
+    );
+    same(&golden, folder.path())?;
+
+    // A bound on the age ends it instead.
+    let folder = tempfile::tempdir()?;
+    let bounded = job.replace("keep = 2", "keep = 2\nmax-age = \"1s\"");
+    fs::write(
+        folder.path().join("job.toml"),
+        bounded.replace("some/prefix", "another"),
+    )?;
+    let running = started(wasmill(&server, folder.path(), 2))?;
+    while server.names("another").unwrap_or_default().len() < 2 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    server.set_down(true);
+    let ended = wait(running)?.expect_code(1)?;
+    ensure!(
+        ended.stderr.contains("max-age"),
+        "it says: {}",
+        ended.stderr
+    );
+    Ok(())
+}
