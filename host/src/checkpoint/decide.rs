@@ -5,7 +5,7 @@ use super::manifest::{JobIdentity, Manifest};
 /// What was found under a manifest's name.
 #[derive(Clone, Debug)]
 pub enum Found {
-    /// A manifest whose files are all there, with the right length and checksum.
+    /// A manifest that reads. (Whether its files are whole is looked at when it is to be gone on from: see `load`.)
     Whole(Box<Manifest>),
     /// Something that cannot be used, and why.
     Broken {

@@ -1,7 +1,7 @@
 //! Checkpoints: a job's state, positions and prepared output at an epoch's end, durable as one.
 //!
 //! `manifest` says what a checkpoint is, `state` how entries are written, `decide` (pure) what recovery does with
-//! what it finds, `store` reads and writes them in a place, `storage` is the place (a folder, an S3-compatible store),
+//! what it finds, `load` reads the one that it picks, `store` reads and writes them in a place, `storage` is the place (a folder, an S3-compatible store),
 //! `lease` keeps processes apart where there are no locks. Taking one while a job runs is the runtime's part
 //! (barriers); this module knows no task.
 //!
@@ -10,14 +10,16 @@
 
 pub mod decide;
 pub mod lease;
+pub mod load;
 pub mod manifest;
 pub mod state;
 pub mod storage;
 pub mod store;
 
 pub use decide::{Found, RecoveryDecision, decide};
+pub use load::{Loaded, decide_and_load};
 pub use manifest::{JobIdentity, Manifest, StateFile};
-pub use store::{CheckpointStore, StoreError, StoreErrorKind};
+pub use store::{CheckpointStore, StoreError, StoreErrorKind, Unread};
 
 /// The version of manifests and state files that this host writes. It reads all versions up to it.
 ///

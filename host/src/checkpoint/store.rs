@@ -25,7 +25,7 @@ use super::lease::{LEASE, Lease, LeaseError, Owner};
 use super::manifest::{Manifest, StateFile, checksum, hex};
 use super::state::{self, Binding};
 use super::storage::local::FolderLock;
-use super::storage::{Condition, LocalStorage, Place, Storage, StorageError};
+use super::storage::{Condition, LocalStorage, Object, Place, Storage, StorageError};
 use crate::crash::{self, CrashPoint};
 use crate::state::StateBuffer;
 use crate::time::Clock;
@@ -60,6 +60,17 @@ pub enum StoreErrorKind {
     Failed,
     /// Another process has the place, or took it over: nothing that this one does counts any more.
     Taken,
+}
+
+/// Why something could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    /// It is not what it should be, and will not be: what is there without it must do.
+    #[error("{0}")]
+    Damaged(String),
+    /// The store did not answer: it may be whole.
+    #[error("{0}")]
+    Failed(StoreError),
 }
 
 /// A place of checkpoints, held by this process.
@@ -129,7 +140,7 @@ impl CheckpointStore {
         // A store that takes conditions without minding them would let two processes commit the same epoch.
         match store.storage.put(LEASE_NAME, &[b"{}"], &Condition::Absent) {
             Err(StorageError::Conflict) => {}
-            Err(StorageError::Failed(why)) => return Err(store.error("take the lease", why)),
+            Err(e) => return Err(store.error("take the lease", e.to_string())),
             Ok(_) => {
                 let why = "the store does not honour conditional puts (If-None-Match): it cannot keep two processes apart";
                 return Err(store.error("take the lease", why.into()));
@@ -181,9 +192,7 @@ impl CheckpointStore {
                     there.map_err(|e| self.error(&format!("read {name}"), e.to_string()))?;
                 Ok(there.is_some_and(|object| object.bytes == text))
             }
-            Err(StorageError::Failed(why)) => {
-                Err(self.error(&format!("put the fence {name}"), why))
-            }
+            Err(e) => Err(self.error(&format!("put the fence {name}"), e.to_string())),
         }
     }
 
@@ -200,7 +209,8 @@ impl CheckpointStore {
         Ok(())
     }
 
-    /// Everything that looks like a checkpoint, its files checked.
+    /// Everything that looks like a checkpoint. Files of state are not looked at: `load` does that, where they are
+    /// wanted.
     pub fn find(&self) -> Result<Vec<Found>, StoreError> {
         let mut found = Vec::new();
         for epoch in self.epochs()? {
@@ -211,18 +221,14 @@ impl CheckpointStore {
                 why,
             };
             found.push(match self.read_manifest(&name) {
-                Err(why) => broken(why),
+                Err(Unread::Damaged(why)) => broken(why),
+                Err(Unread::Failed(e)) => return Err(e),
                 Ok(None) => Found::Fence { epoch },
                 Ok(Some(manifest)) if manifest.epoch != epoch => broken(format!(
                     "it is manifest {} under another name",
                     manifest.epoch
                 )),
-                Ok(Some(manifest)) => {
-                    match manifest.files.iter().find_map(|f| self.read_state(f).err()) {
-                        Some(why) => broken(why),
-                        None => Found::Whole(Box::new(manifest)),
-                    }
-                }
+                Ok(Some(manifest)) => Found::Whole(Box::new(manifest)),
             });
         }
         Ok(found)
@@ -235,40 +241,48 @@ impl CheckpointStore {
     }
 
     /// None: a fence.
-    fn read_manifest(&self, name: &str) -> Result<Option<Manifest>, String> {
+    fn read_manifest(&self, name: &str) -> Result<Option<Manifest>, Unread> {
         let object = self
-            .storage
-            .get(name, MANIFEST_BYTES_MAX)
-            .map_err(|e| e.to_string())?
-            .ok_or("it is not there any more")?;
+            .get(name, MANIFEST_BYTES_MAX)?
+            .ok_or_else(|| Unread::Damaged("it is not there any more".into()))?;
         if object.bytes.starts_with(FENCE) {
             return Ok(None);
         }
-        Manifest::decode(&object.bytes).map(Some)
+        Manifest::decode(&object.bytes)
+            .map(Some)
+            .map_err(Unread::Damaged)
     }
 
     /// The manifest of an epoch.
     pub fn manifest(&self, epoch: u64) -> Result<Manifest, StoreError> {
         let name = manifest_name(epoch);
-        self.read_manifest(&name)
-            .and_then(|manifest| manifest.ok_or("it is a fence, not a checkpoint".into()))
-            .map_err(|why| self.error(&format!("read {name}"), why))
+        match self.read_manifest(&name) {
+            Ok(Some(manifest)) => Ok(manifest),
+            Ok(None) => Err(self.error(
+                &format!("read {name}"),
+                "it is a fence, not a checkpoint".into(),
+            )),
+            Err(Unread::Damaged(why)) => Err(self.error(&format!("read {name}"), why)),
+            Err(Unread::Failed(e)) => Err(e),
+        }
     }
 
     /// A state file, checked against what its manifest says.
-    pub fn read_state(&self, file: &StateFile) -> Result<Vec<u8>, String> {
+    pub fn read_state(&self, file: &StateFile) -> Result<Vec<u8>, Unread> {
+        let damaged = |why: String| Err(Unread::Damaged(why));
         // Names come from a file on disk: no way out of the folder.
         if file.name.contains(['/', '\\']) || !file.name.starts_with("state-") {
-            return Err(format!("{:?} is no name of a state file", file.name));
+            return damaged(format!("{:?} is no name of a state file", file.name));
         }
-        let object = self
-            .storage
-            .get(&file.name, file.bytes)
-            .map_err(|e| format!("{}: {e}", file.name))?
-            .ok_or_else(|| format!("{} is not there", file.name))?;
+        let object = match self.get(&file.name, file.bytes) {
+            Ok(Some(object)) => object,
+            Ok(None) => return damaged(format!("{} is not there", file.name)),
+            Err(Unread::Damaged(why)) => return damaged(format!("{}: {why}", file.name)),
+            Err(e) => return Err(e),
+        };
         let bytes = object.bytes;
         if bytes.len() as u64 != file.bytes {
-            return Err(format!(
+            return damaged(format!(
                 "{} has {} bytes instead of {}",
                 file.name,
                 bytes.len(),
@@ -276,12 +290,19 @@ impl CheckpointStore {
             ));
         }
         if checksum(&bytes) != file.checksum {
-            return Err(format!(
+            return damaged(format!(
                 "{} has another checksum than its manifest says",
                 file.name
             ));
         }
         Ok(bytes)
+    }
+
+    fn get(&self, name: &str, bytes_max: u64) -> Result<Option<Object>, Unread> {
+        self.storage.get(name, bytes_max).map_err(|e| match e {
+            StorageError::Unfit(why) => Unread::Damaged(why),
+            e => Unread::Failed(self.error(&format!("read {name}"), e.to_string())),
+        })
     }
 
     /// Writes a file of state: whole and lasting when this returns.
@@ -330,8 +351,8 @@ impl CheckpointStore {
         let bytes = manifest.encode();
         match self.storage.put(&name, &[&bytes], &Condition::Absent) {
             Ok(_) => return Ok(()),
-            Err(StorageError::Failed(why)) => return Err(self.error(&doing, why)),
             Err(StorageError::Conflict) => {}
+            Err(e) => return Err(self.error(&doing, e.to_string())),
         }
         let found = self.storage.get(&name, MANIFEST_BYTES_MAX);
         let found = found.map_err(|e| self.error(&doing, e.to_string()))?;

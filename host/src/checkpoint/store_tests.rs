@@ -97,7 +97,10 @@ fn on(folder: &FaultyFolder) -> CheckpointStore {
 fn newest(store: &CheckpointStore, what: &str) -> u64 {
     let found = store.find().expect("answers");
     for one in &found {
-        assert!(matches!(one, Found::Whole(_)), "{what}: {one:?}");
+        let Found::Whole(manifest) = one else {
+            panic!("{what}: {one:?}")
+        };
+        load::load(store, manifest).unwrap_or_else(|e| panic!("{what}: {e}"));
     }
     found.iter().map(Found::epoch).max().unwrap_or(0)
 }
@@ -192,8 +195,12 @@ fn two(job: &str) -> Arc<MemoryStorage> {
 
 fn decision(storage: &Arc<MemoryStorage>) -> RecoveryDecision {
     let store = CheckpointStore::alone("memory", Arc::clone(storage) as Arc<dyn Storage>);
-    let found = store.find().expect("memory answers");
-    decide(&found, &identity("j"), &Wanted::Latest)
+    let mut found = store.find().expect("memory answers");
+    let decide = |found: &[Found]| decide(found, &identity("j"), &Wanted::Latest);
+    let (decision, loaded) = decide_and_load(&store, &mut found, &decide).expect("memory answers");
+    let is_restore = matches!(decision, RecoveryDecision::Restore { .. });
+    assert_eq!(loaded.is_some(), is_restore, "state comes with it");
+    decision
 }
 
 /// Damages each object in turn: the other checkpoint is gone on from, and what is broken is named.

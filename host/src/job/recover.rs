@@ -5,8 +5,9 @@ use std::path::Path;
 
 use crate::checkpoint::decide::Wanted;
 use crate::checkpoint::manifest::{Manifest, PartitionPosition, checksum};
-use crate::checkpoint::state::{self, Binding};
-use crate::checkpoint::{CheckpointStore, JobIdentity, RecoveryDecision, decide};
+use crate::checkpoint::{
+    CheckpointStore, JobIdentity, Loaded, RecoveryDecision, decide, decide_and_load,
+};
 use crate::config::Plan;
 use crate::config::plan::StepKind;
 use crate::job::Restore;
@@ -70,13 +71,16 @@ pub fn recover(
     let host = |e: &dyn std::fmt::Display| TaskError::Host(e.to_string());
     let store = CheckpointStore::open(place, clock).map_err(|e| host(&e))?;
     let identity = identity(plan);
-    let found = store.find().map_err(|e| host(&e))?;
+    let mut found = store.find().map_err(|e| host(&e))?;
     let wanted = match restore {
         Restore::Latest => Wanted::Latest,
         Restore::None => Wanted::None,
         Restore::Path(path) => Wanted::Epoch(epoch_of(path, &store)?),
     };
-    let decision = decide(&found, &identity, &wanted);
+    let (decision, loaded) = decide_and_load(&store, &mut found, &|found| {
+        decide(found, &identity, &wanted)
+    })
+    .map_err(|e| host(&e))?;
     crate::crash::at(crate::crash::CrashPoint::RecoveryDecided);
     match decision {
         RecoveryDecision::Refuse(why) => {
@@ -108,8 +112,8 @@ pub fn recover(
             Ok(Recovery::Begin(Box::new(beginning)))
         }
         RecoveryDecision::Restore { epoch, passed_over } => {
-            let manifest = store.manifest(epoch).map_err(|e| host(&e))?;
-            let snapshot = read(plan, &store, &manifest)?;
+            let Loaded { manifest, chains } = loaded.expect("what to restore was loaded");
+            let snapshot = read(plan, &store, &manifest, chains)?;
             let last = found
                 .iter()
                 .map(crate::checkpoint::Found::epoch)
@@ -146,6 +150,7 @@ fn read(
     plan: &Plan,
     store: &CheckpointStore,
     manifest: &Manifest,
+    chains: Vec<(String, Chain)>,
 ) -> Result<JobSnapshot, TaskError> {
     let mut snapshot = JobSnapshot::default();
     let broken = |what: &str, why: &dyn std::fmt::Display| {
@@ -167,25 +172,8 @@ fn read(
             .position(|s| s.name == name)
             .map(|i| i as NodeIndex)
     };
-    let chains = manifest.chains().map_err(|e| broken("its files", &e))?;
-    for files in chains {
-        let mut chain: Chain = Vec::with_capacity(files.len());
-        for (number, file) in files.iter().enumerate() {
-            let bytes = store.read_state(file).map_err(|e| broken(&file.name, &e))?;
-            let binding = Binding {
-                job: &manifest.identity.job,
-                run: &manifest.run,
-                step: &file.step,
-                task: file.task,
-                epoch: file.epoch,
-                builds_on: number.checked_sub(1).map(|before| files[before].sum()),
-            };
-            let entries = state::open(&bytes, (file.epoch > 0).then_some(&binding))
-                .map_err(|e| broken(&file.name, &e))?;
-            chain.push((bytes, entries));
-        }
-        let name = &files[0].step;
-        let step = step(name).ok_or_else(|| broken(name, &"the job has no such step"))?;
+    for (name, chain) in chains {
+        let step = step(&name).ok_or_else(|| broken(&name, &"the job has no such step"))?;
         snapshot.add_chain(step, chain);
     }
     for (name, times) in &manifest.times {

@@ -13,8 +13,8 @@ use crate::runtime::assemble::Assembly;
 use crate::runtime::message::Message;
 use crate::runtime::needs;
 use crate::runtime::reader::{Finder, ReadPosition, Reader};
-use crate::runtime::snapshot::TaskChains;
-use crate::runtime::task::TaskError;
+use crate::runtime::snapshot::{JobSnapshot, TaskChains};
+use crate::runtime::task::{Task, TaskError};
 use crate::runtime::worker::{CHANNEL_MESSAGES, Shared, Worker};
 use crate::sink::{Sink, SinkError};
 use crate::source::{PartitionReader, Position};
@@ -60,11 +60,13 @@ pub fn workers(
             Some(source) => &plan.sources[usize::from(source)].name,
             None => &plan.steps[usize::from(at.slots[0].step)].name,
         };
-        for index in 0..tasks {
-            let mut task = assembly.task(stage, index, &writer)?;
-            if let Some(restored) = restored {
-                restored.snapshot.restore(&mut task, index, tasks)?;
-            }
+        let mut of_stage = (0..tasks)
+            .map(|index| assembly.task(stage, index, &writer))
+            .collect::<Result<Vec<_>, _>>()?;
+        if let Some(restored) = restored {
+            restore(&mut of_stage, &restored.snapshot)?;
+        }
+        for (index, mut task) in of_stage.into_iter().enumerate() {
             // Fresh steps, too, must know what time it is before their first record.
             task.set_now(shared.clock.now());
             task.resume(shared.clock.now(), |step| restored?.snapshot.tracker(step));
@@ -83,6 +85,33 @@ pub fn workers(
         }
     }
     Ok(workers)
+}
+
+/// Gives the tasks of a stage their state back, as many at a time as there are cores.
+fn restore(of_stage: &mut [Task], snapshot: &JobSnapshot) -> Result<(), TaskError> {
+    let tasks = of_stage.len();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = tasks.div_ceil(cores);
+    std::thread::scope(|scope| {
+        let shares = of_stage.chunks_mut(share).enumerate();
+        let threads: Vec<_> = shares
+            .map(|(number, of_share)| {
+                let restore = move || {
+                    of_share.iter_mut().enumerate().try_for_each(|(at, task)| {
+                        snapshot.restore(task, number * share + at, tasks)
+                    })
+                };
+                scope.spawn(restore)
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| {
+                let gone = |_| TaskError::Host("restoring panicked (a bug of the host)".into());
+                thread.join().map_err(gone)?
+            })
+            .fold(Ok(()), Result::and)
+    })
 }
 
 fn channels(assembly: &Assembly) -> (Inboxes, Outlets) {

@@ -123,12 +123,12 @@ impl Storage for LocalStorage {
     fn get(&self, name: &str, bytes_max: u64) -> Result<Option<Object>, StorageError> {
         match fs::metadata(self.path.join(name)) {
             Ok(meta) if meta.is_dir() => {
-                return Err(StorageError::Failed("a folder has its name".into()));
+                return Err(StorageError::Unfit("a folder has its name".into()));
             }
             Ok(meta) if meta.len() > bytes_max => return Err(too_large(meta.len(), bytes_max)),
             _ => {}
         }
-        let bytes = self.folder.read(name).map_err(|e| failed("read", &e))?;
+        let bytes = self.folder.read(name).map_err(|e| unreadable(&e))?;
         Ok(bytes.map(|bytes| Object {
             version: Version(checksum(&bytes)),
             bytes,
@@ -150,6 +150,18 @@ fn version_of(pieces: &[&[u8]]) -> Version {
     let mut sum = xxhash_rust::xxh3::Xxh3::new();
     pieces.iter().for_each(|piece| sum.update(piece));
     Version(format!("{:016x}", sum.digest()))
+}
+
+/// Whether another attempt may fare better is told apart: too many open files pass, a broken medium does not.
+fn unreadable(e: &io::Error) -> StorageError {
+    let is_broken = e.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+    match e.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::IsADirectory => {
+            StorageError::Unfit(format!("cannot read: {e}"))
+        }
+        _ if is_broken => StorageError::Unfit(format!("cannot read: {e}")),
+        _ => failed("read", e),
+    }
 }
 
 fn failed(doing: &str, e: &io::Error) -> StorageError {

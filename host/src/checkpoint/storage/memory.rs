@@ -68,7 +68,7 @@ impl Storage for MemoryStorage {
 
 /// What `get` says of an object past its bound.
 pub(super) fn too_large(bytes: u64, bytes_max: u64) -> StorageError {
-    StorageError::Failed(format!(
+    StorageError::Unfit(format!(
         "it has {bytes} bytes, more than the {bytes_max} that one of its kind can have"
     ))
 }

@@ -50,6 +50,9 @@ pub enum StorageError {
     /// The store did not do it, or did not say whether it did. May be tried again.
     #[error("{0}")]
     Failed(String),
+    /// What stands there is no object that can be read: trying again will not help.
+    #[error("{0}")]
+    Unfit(String),
 }
 
 /// Objects by name. Called from several threads.

@@ -30,7 +30,7 @@ fn keeps_its_word(storage: &dyn Storage) {
         .put("b", &[&[7; 100]], &Condition::None)
         .expect("over");
     assert!(
-        matches!(storage.get("b", 99), Err(StorageError::Failed(why)) if why.contains("100 bytes"))
+        matches!(storage.get("b", 99), Err(StorageError::Unfit(why)) if why.contains("100 bytes"))
     );
     let mut names = storage.list().expect("list");
     names.sort();
@@ -54,9 +54,7 @@ fn folder_in_place_of_a_file_and_leftovers_are_no_objects() {
     let storage = LocalStorage::open(folder.path()).expect("there");
     std::fs::create_dir(folder.path().join("a")).expect("folder");
     std::fs::write(folder.path().join("b.tmp"), "half").expect("file");
-    assert!(
-        matches!(storage.get("a", 9), Err(StorageError::Failed(why)) if why.contains("folder"))
-    );
+    assert!(matches!(storage.get("a", 9), Err(StorageError::Unfit(why)) if why.contains("folder")));
     assert!(storage.put("a", &[b"x"], &Condition::None).is_err());
     assert_eq!(storage.list().expect("list"), ["a"]);
     storage.tidy().expect("tidy");

@@ -1,0 +1,143 @@
+//! Reads the checkpoint that a decision picks: all its files, several at a time, each checked against its manifest and
+//! against the file before it.
+//!
+//! Whether files of state are whole is only known once they were read, which for large states takes longer than anything
+//! else at a start. So only those of the checkpoint that would be gone on from are read; if one is damaged, that becomes
+//! a fact like any other, and the decision is made again.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::decide::{Found, RecoveryDecision};
+use super::manifest::{Manifest, StateFile};
+use super::state::{self, Binding};
+use super::store::{CheckpointStore, StoreError, Unread, manifest_name};
+
+/// Files read at the same time: enough for a store far away, and no more threads than a small machine bears.
+const AT_ONCE: usize = 8;
+
+/// A file of state: its bytes, and where in them the entries are.
+pub type Read = (Vec<u8>, Range<usize>);
+
+/// A checkpoint with all its state.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// By step: a base and what changed after it. A step has a chain from each task that wrote it.
+    pub chains: Vec<(String, Vec<Read>)>,
+}
+
+/// Decides until what was decided can be done. With `Restore` comes what was read for it. `found`: what turns out to be
+/// damaged is marked in it.
+pub fn decide_and_load(
+    store: &CheckpointStore,
+    found: &mut [Found],
+    decide: &dyn Fn(&[Found]) -> RecoveryDecision,
+) -> Result<(RecoveryDecision, Option<Loaded>), StoreError> {
+    loop {
+        let decision = decide(found);
+        let RecoveryDecision::Restore { epoch, .. } = &decision else {
+            return Ok((decision, None));
+        };
+        let of_it = found.iter_mut().find(|f| f.epoch() == *epoch);
+        let place = of_it.expect("a decision is about what was found");
+        let Found::Whole(manifest) = &*place else {
+            unreachable!("only whole checkpoints are gone on from")
+        };
+        match load(store, manifest) {
+            Ok(loaded) => return Ok((decision, Some(loaded))),
+            Err(Unread::Failed(e)) => return Err(e),
+            Err(Unread::Damaged(why)) => {
+                *place = Found::Broken {
+                    epoch: *epoch,
+                    name: manifest_name(*epoch),
+                    why,
+                };
+            }
+        }
+    }
+}
+
+/// Reads all state of a checkpoint.
+pub fn load(store: &CheckpointStore, manifest: &Manifest) -> Result<Loaded, Unread> {
+    let chains = manifest.chains().map_err(Unread::Damaged)?;
+    // (file, the one before it)
+    let files: Vec<(&StateFile, Option<&StateFile>)> = chains
+        .iter()
+        .flat_map(|chain| {
+            let before = std::iter::once(None).chain(chain.iter().copied().map(Some));
+            chain.iter().copied().zip(before)
+        })
+        .collect();
+    let mut read = read_all(store, manifest, &files)?.into_iter();
+    let chains = chains
+        .iter()
+        .map(|chain| {
+            let step = chain[0].step.clone();
+            (step, read.by_ref().take(chain.len()).collect())
+        })
+        .collect();
+    Ok(Loaded {
+        manifest: manifest.clone(),
+        chains,
+    })
+}
+
+/// All files, in order. The first error ends it.
+fn read_all(
+    store: &CheckpointStore,
+    manifest: &Manifest,
+    files: &[(&StateFile, Option<&StateFile>)],
+) -> Result<Vec<Read>, Unread> {
+    let next = AtomicUsize::new(0);
+    let read: Mutex<Vec<Option<Read>>> = Mutex::new(files.iter().map(|_| None).collect());
+    let worker = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some((file, before)) = files.get(number) else {
+                return Ok(());
+            };
+            match read_one(store, manifest, file, *before) {
+                Ok(one) => read.lock()[number] = Some(one),
+                Err(e) => {
+                    next.store(files.len(), Ordering::Relaxed);
+                    return Err(e);
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let spawn = |_| scope.spawn(worker);
+        let helpers: Vec<_> = (1..files.len().min(AT_ONCE)).map(spawn).collect();
+        let mine = worker();
+        helpers
+            .into_iter()
+            .map(|helper| helper.join().expect("reading does not panic"))
+            .fold(mine, Result::and)
+    })?;
+    let read = read.into_inner().into_iter();
+    Ok(read.map(|one| one.expect("all were read")).collect())
+}
+
+fn read_one(
+    store: &CheckpointStore,
+    manifest: &Manifest,
+    file: &StateFile,
+    before: Option<&StateFile>,
+) -> Result<Read, Unread> {
+    let bytes = store.read_state(file)?;
+    let binding = Binding {
+        job: &manifest.identity.job,
+        run: &manifest.run,
+        step: &file.step,
+        task: file.task,
+        epoch: file.epoch,
+        builds_on: before.map(StateFile::sum),
+    };
+    let entries = state::open(&bytes, (file.epoch > 0).then_some(&binding))
+        .map_err(|why| Unread::Damaged(format!("{}: {why}", file.name)))?;
+    Ok((bytes, entries))
+}
