@@ -14,6 +14,8 @@ pub mod record;
 pub mod time;
 
 #[doc(hidden)]
+pub mod spill;
+#[doc(hidden)]
 pub mod step;
 
 #[doc(hidden)]
