@@ -7,6 +7,7 @@
 use crate::config::plan::Port;
 use crate::plugin::{Fault, Rejected};
 use crate::record::{Batch, Windows};
+use crate::spill::{SpillError, Vault};
 use crate::state::{Extent, Malformed, StateBuffer, StateEntry, StateRef, replay};
 use crate::time::Watermark;
 
@@ -36,6 +37,12 @@ pub enum StepError {
     /// Whoever reads the output ended; its own ending tells why.
     #[error("the step behind is gone")]
     DownstreamGone,
+}
+
+impl From<SpillError> for StepError {
+    fn from(error: SpillError) -> StepError {
+        StepError::Failed(error.to_string())
+    }
 }
 
 /// Where a step puts things. Implemented by the runtime, and by tests.
@@ -132,9 +139,9 @@ pub trait Step: Send {
     }
     /// Appends state to `into`, in any order: all of it, or what changed since the last call. Answers which; a step
     /// that cannot tell what changed answers a request for changes with all of it.
-    fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Extent {
+    fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Result<Extent, StepError> {
         let _ = (extent, into);
-        Extent::Whole
+        Ok(Extent::Whole)
     }
     /// Takes one entry back. Entries come before the first batch, in any order, each once.
     fn restore(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {
@@ -158,8 +165,22 @@ pub trait Step: Send {
     fn function_stats(&self) -> Option<crate::plugin::FunctionStats> {
         None
     }
-    /// Bytes of memory that state takes (estimated, for limits and summaries).
+    /// Bytes of memory that state takes: what its tables, columns and buffers have allocated.
     fn state_bytes(&self) -> usize {
+        0
+    }
+    /// Where state may go that finds no room in memory. Answers whether the step can use it; else it is dropped.
+    fn take_vault(&mut self, vault: Vault) -> bool {
+        drop(vault);
+        false
+    }
+    /// Moves state to the vault until about so many bytes of memory are taken. Between batches; results do not change.
+    fn shed(&mut self, bytes_max: usize) -> Result<(), StepError> {
+        let _ = bytes_max;
+        Ok(())
+    }
+    /// Bytes of state in the vault.
+    fn disk_bytes(&self) -> u64 {
         0
     }
 }
@@ -167,7 +188,8 @@ pub trait Step: Send {
 /// All state of a step, in order of key group and name: what tests and people look at. It counts as a snapshot.
 pub fn entries_of(step: &mut dyn Step) -> Vec<StateEntry> {
     let mut buffer = StateBuffer::default();
-    step.snapshot(Extent::Whole, &mut buffer);
+    step.snapshot(Extent::Whole, &mut buffer)
+        .expect("a snapshot of what is in memory does not fail");
     let mut entries = Vec::new();
     let mut each = |entry: StateRef<'_>| {
         entries.push(entry.into());

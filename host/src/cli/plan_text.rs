@@ -37,9 +37,10 @@ pub fn draw<P>(plan: &Plan<P>, style: Style) -> String {
         )),
         None => about.push_str("; no checkpoints"),
     }
-    if let Some(bytes) = plan.state_memory {
-        about.push_str(&format!("; state up to {} in memory", show_size(bytes)));
-    }
+    about.push_str(&format!(
+        "; state up to {} in memory",
+        show_size(plan.state.memory)
+    ));
     out.push_str(&fold("  ", 2, &about));
     let mut shown = vec![false; plan.steps.len()];
     for (number, stage) in stages(plan).iter().enumerate() {

@@ -67,11 +67,26 @@ pub fn text(summary: &Summary) -> String {
             partitions.len() - PARTITIONS_SHOWN
         ));
     }
+    for step in &summary.steps {
+        let (memory, disk) = (step.state_memory_bytes_peak, step.state_disk_bytes_peak);
+        if memory + disk >= STATE_SHOWN {
+            let beyond = match disk {
+                0 => String::new(),
+                disk => format!(", {} on disk", show_size(disk)),
+            };
+            let memory = show_size(memory);
+            let text = format!("state of {}: at most {memory} in memory{beyond}", step.step);
+            out.push_str(&fold("  ", 4, &text));
+        }
+    }
     for note in &summary.notes {
         out.push_str(&format!("  {note}\n"));
     }
     out
 }
+
+/// Less state than this is not worth a line.
+const STATE_SHOWN: u64 = 1 << 20;
 
 /// One line a step. Names give way where it gets narrow, figures never.
 fn steps(steps: &[StepSummary]) -> String {
@@ -162,6 +177,8 @@ mod tests {
                     plugin_ms: 42.0,
                     plugin_ns_per_record: Some(155.4),
                     guest_memory_bytes_peak: Some(1_179_648),
+                    state_memory_bytes_peak: 700 << 20,
+                    state_disk_bytes_peak: 5 << 30,
                     watermark: None,
                 },
                 StepSummary {

@@ -19,8 +19,8 @@ pub struct Plan<P = Arc<crate::plugin::Plugin>> {
     pub batch: BatchLimits,
     /// `[checkpoint]`, if any.
     pub checkpoint: Option<CheckpointPlan>,
-    /// `[state] memory`, bytes.
-    pub state_memory: Option<u64>,
+    /// `[state]`.
+    pub state: StatePlan,
     /// Plugins used, `std` included where a step uses it.
     pub plugins: Vec<PluginPlan<P>>,
     /// Functions used by steps, opened: one entry per (plugin, function, config).
@@ -46,6 +46,17 @@ pub struct BatchLimits {
     pub bytes: usize,
     /// Time since its first record, milliseconds.
     pub latency_ms: u64,
+}
+
+/// `[state]`: what keyed state may take.
+#[derive(Clone, Debug)]
+pub struct StatePlan {
+    /// Bytes of memory, over all steps and tasks. What is beyond goes to disk.
+    pub memory: u64,
+    /// Bytes in memory and on disk.
+    pub max: Option<u64>,
+    /// The folder in which that of the job is made.
+    pub path: PathBuf,
 }
 
 /// `[checkpoint]`.

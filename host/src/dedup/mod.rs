@@ -163,7 +163,7 @@ impl Step for DedupStep {
         })
     }
 
-    fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Extent {
+    fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Result<Extent, StepError> {
         let (keys, extent) = self.keys.to_snapshot(extent);
         self.keys.snapshot(&keys, &[], into, |value, times| {
             value.push(VERSION);
@@ -171,7 +171,7 @@ impl Step for DedupStep {
                 put_i64(value, ts);
             }
         });
-        extent
+        Ok(extent)
     }
 
     fn restore(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {

@@ -26,12 +26,25 @@ pub struct Progress {
     pub partitions: Vec<PartitionTime>,
     /// Event time of each step that has a watermark.
     pub steps: Vec<StepTime>,
+    /// Bytes that state takes, by step that keeps some.
+    pub state: Vec<StateSize>,
     /// When the last checkpoint was taken, milliseconds since 1970 UTC; none: there was none.
     pub checkpointed_at: Option<i64>,
     /// How old it is (before the first: the job), milliseconds; none: the job takes none.
     pub checkpoint_age_ms: Option<i64>,
     /// What the checkpoint under way waits for, in words; none: the store does what it is asked.
     pub checkpoint_waits: Option<String>,
+}
+
+/// What a step's state takes, over all tasks, as last measured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StateSize {
+    /// Step.
+    pub step: String,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Bytes on disk, beyond memory.
+    pub disk_bytes: u64,
 }
 
 /// Event time of a source partition.
@@ -119,6 +132,10 @@ pub struct StepSummary {
     pub plugin_ns_per_record: Option<f64>,
     /// Most memory that an instance had, bytes; none: no plugin.
     pub guest_memory_bytes_peak: Option<u64>,
+    /// Bytes of memory that state took at the most, over all tasks.
+    pub state_memory_bytes_peak: u64,
+    /// Bytes of state on disk, beyond memory, at the most.
+    pub state_disk_bytes_peak: u64,
     /// Where event time stood; none: the step has none.
     pub watermark: Option<i64>,
 }

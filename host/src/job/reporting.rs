@@ -2,7 +2,7 @@
 
 use super::Job;
 use super::report::{
-    PartitionTime, Progress, SinkSummary, SourceSummary, StepSummary, StepTime, Summary,
+    PartitionTime, Progress, SinkSummary, SourceSummary, StateSize, StepSummary, StepTime, Summary,
 };
 use crate::config::plan::Node;
 use crate::job::JobEnding;
@@ -65,6 +65,7 @@ impl ProgressMeter {
             lag_ms: newest.zip(oldest).map(|(n, o)| n.saturating_sub(o).max(0)),
             partitions,
             steps,
+            state: state_sizes(job),
             checkpointed_at: Some(job.checkpointed_at()).filter(|&at| at != 0),
             checkpoint_age_ms: job.checkpoint_age_ms(),
             checkpoint_waits: job.checkpoint_waits().map(|waits| waits.words()),
@@ -85,6 +86,19 @@ fn step_times(job: &Job) -> Vec<StepTime> {
             step: step.name.clone(),
             watermark: known(watermark),
         })
+        .collect()
+}
+
+fn state_sizes(job: &Job) -> Vec<StateSize> {
+    let assembly = job.assembly();
+    let steps = assembly.plan().steps.iter().zip(&assembly.counters().steps);
+    let sizes = steps.map(|(step, counters)| StateSize {
+        step: step.name.clone(),
+        memory_bytes: NodeCounters::get(&counters.state_bytes),
+        disk_bytes: NodeCounters::get(&counters.state_disk_bytes),
+    });
+    sizes
+        .filter(|s| s.memory_bytes + s.disk_bytes > 0)
         .collect()
 }
 
@@ -132,6 +146,8 @@ pub fn summary(job: &Job, ending: &JobEnding) -> Summary {
                 .filter(|s| s.records > 0)
                 .map(|s| s.guest_time.as_nanos() as f64 / s.records as f64),
             guest_memory_bytes_peak: stats.map(|s| s.memory_bytes_peak),
+            state_memory_bytes_peak: get(&c.state_peak[0]),
+            state_disk_bytes_peak: get(&c.state_peak[1]),
             watermark: c.watermark.get().and_then(known),
         }
     });

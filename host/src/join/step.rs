@@ -631,9 +631,9 @@ impl Step for JoinStep {
         )
     }
 
-    fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Extent {
+    fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Result<Extent, StepError> {
         self.seal_restored();
-        self.snapshot_rows(extent, into)
+        Ok(self.snapshot_rows(extent, into))
     }
 
     fn restore(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {

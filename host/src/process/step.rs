@@ -207,11 +207,11 @@ impl Step for ProcessStep {
         self.queues[1].least().into_iter().chain(ttl).min()
     }
 
-    fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Extent {
+    fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Result<Extent, StepError> {
         if self.spec.time == TimeDomain::Processing {
             self.stamp(self.now);
         }
-        self.snapshot_keys(extent, into)
+        Ok(self.snapshot_keys(extent, into))
     }
 
     fn restore(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {

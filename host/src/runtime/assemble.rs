@@ -21,6 +21,7 @@ use crate::runtime::operators::{KeyStep, TransformStep};
 use crate::runtime::policy::{ErrorPolicy, OriginNames};
 use crate::runtime::task::{KeyedSlot, LOCAL, Task, TaskError, TaskSettings, TaskSlot, TaskSource};
 use crate::sink::{SinkError, SinkWriter};
+use crate::spill::{Ledger, Scratch, StateBudget, Vault};
 use crate::step::Step;
 use crate::table::{LookupSpec, LookupStep, Table};
 use crate::time::Watermark;
@@ -36,6 +37,9 @@ pub struct Assembly {
     settings: AssemblySettings,
     /// Tables from files: (table, with versions).
     tables: BTreeMap<(usize, bool), Arc<Table>>,
+    /// What the job's state may take, and where it goes beyond that.
+    budget: Arc<StateBudget>,
+    scratch: Arc<Scratch>,
 }
 
 /// How tasks are made.
@@ -70,6 +74,8 @@ impl Assembly {
         ));
         let names = OriginNames::new(plan.sources.iter().map(|s| s.name.as_str()));
         let tables = load_tables(&plan)?;
+        let budget = StateBudget::new(plan.state.memory, plan.state.max);
+        let scratch = Arc::new(Scratch::new(&plan.state.path, &plan.name));
         Ok(Assembly {
             plan,
             graph,
@@ -77,6 +83,8 @@ impl Assembly {
             names,
             settings,
             tables,
+            budget,
+            scratch,
         })
     }
 
@@ -215,9 +223,14 @@ impl Assembly {
     fn slot(&self, stage: usize, slot: &Slot, task: usize) -> Result<TaskSlot, TaskError> {
         let step = &self.plan.steps[usize::from(slot.step)];
         let policy = self.policy("step", &step.name, step.on_error, function_of(&step.kind));
-        let keyed = slot.stateful.then(|| self.keyed(stage, slot, step));
+        let mut made = self.step(step, task)?;
+        let keyed = slot.stateful.then(|| {
+            let vault = Vault::new(Arc::clone(&self.scratch), &step.name, task);
+            let spills = made.take_vault(vault);
+            self.keyed(stage, slot, step, self.budget.ledger(spills))
+        });
         Ok(TaskSlot {
-            step: self.step(step, task)?,
+            step: made,
             index: slot.step,
             routes: slot.routes.clone(),
             policy,
@@ -236,7 +249,7 @@ impl Assembly {
 
     /// A stateful step's view of time: it waits from the start for the steps before it; source partitions
     /// make themselves known.
-    fn keyed(&self, stage: usize, slot: &Slot, step: &StepPlan) -> KeyedSlot {
+    fn keyed(&self, stage: usize, slot: &Slot, step: &StepPlan, ledger: Ledger) -> KeyedSlot {
         let combine = if step.watermark_max {
             Combine::Max
         } else {
@@ -273,7 +286,9 @@ impl Assembly {
             shown: self.counters.steps[usize::from(slot.step)]
                 .watermark
                 .place(),
-            state_bytes: 0,
+            state_bytes: (0, 0),
+            ledger,
+            counters: Arc::clone(&self.counters),
         }
     }
 

@@ -21,8 +21,12 @@ pub struct NodeCounters {
     pub rejected: AtomicU64,
     /// Records that were late.
     pub late: AtomicU64,
-    /// Bytes of state kept, over all tasks (as of their last boundary).
+    /// Bytes of state in memory, over all tasks (as last measured).
     pub state_bytes: AtomicU64,
+    /// Bytes of state on disk, likewise.
+    pub state_disk_bytes: AtomicU64,
+    /// The most that the two were.
+    pub state_peak: [AtomicU64; 2],
     /// The least watermark over the tasks.
     pub watermark: LeastOf,
     /// What functions cost, by task (as of its last boundary).
@@ -33,6 +37,15 @@ impl NodeCounters {
     /// Adds.
     pub fn add(counter: &AtomicU64, n: usize) {
         counter.fetch_add(n as u64, Ordering::Relaxed);
+    }
+
+    /// A part of a sum changes.
+    pub fn change(counter: &AtomicU64, peak: &AtomicU64, from: u64, to: u64) {
+        if from != to {
+            let more = to.wrapping_sub(from);
+            let sum = counter.fetch_add(more, Ordering::Relaxed).wrapping_add(more);
+            peak.fetch_max(sum, Ordering::Relaxed);
+        }
     }
 
     /// A task's word on what its function cost so far.

@@ -7,8 +7,11 @@ use std::ops::Range;
 use crate::record::NodeIndex;
 use crate::runtime::task::{OwnedPartition, Task, TaskError};
 use crate::state::{ChainSizes, Extent, StateBuffer, StateRef, next_extent, replay};
-use crate::step::task_of;
+use crate::step::{StepError, task_of};
 use crate::window::watermark::WatermarkTracker;
+
+/// Entries taken back before a step's state is measured again.
+const RESTORED_UNMEASURED: usize = 16 * 1024;
 
 /// How the snapshots of one task build on each other.
 #[derive(Debug, Default)]
@@ -41,7 +44,7 @@ pub struct JobSnapshot {
 
 /// What changed in a task's steps since the last call with the same `chains`, or all that they keep, where that is
 /// better or nothing was told yet.
-pub fn pieces(task: &mut Task, chains: &mut TaskChains) -> Vec<StatePiece> {
+pub fn pieces(task: &mut Task, chains: &mut TaskChains) -> Result<Vec<StatePiece>, StepError> {
     let mut pieces = Vec::new();
     // State that all tasks of a step share is the first one's to tell.
     let tells_shared = task.index() == 0;
@@ -51,8 +54,9 @@ pub fn pieces(task: &mut Task, chains: &mut TaskChains) -> Vec<StatePiece> {
         } else {
             StateBuffer::without_shared()
         };
-        let wanted = next_extent(chains.0.get(&slot.index), slot.step.state_bytes() as u64);
-        let extent = slot.step.snapshot(wanted, &mut buffer);
+        let kept = slot.step.state_bytes() as u64 + slot.step.disk_bytes();
+        let wanted = next_extent(chains.0.get(&slot.index), kept);
+        let extent = slot.step.snapshot(wanted, &mut buffer)?;
         let sizes = chains.0.entry(slot.index).or_default();
         sizes.add(extent, buffer.bytes().len() as u64);
         pieces.push(StatePiece {
@@ -61,18 +65,19 @@ pub fn pieces(task: &mut Task, chains: &mut TaskChains) -> Vec<StatePiece> {
             buffer,
         });
     }
-    pieces
+    Ok(pieces)
 }
 
 impl JobSnapshot {
     /// Adds all that a task remembers.
-    pub fn add(&mut self, task: &mut Task) {
-        for piece in pieces(task, &mut TaskChains::default()) {
+    pub fn add(&mut self, task: &mut Task) -> Result<(), StepError> {
+        for piece in pieces(task, &mut TaskChains::default())? {
             let bytes = piece.buffer.into_bytes();
             let all = 0..bytes.len();
             self.add_chain(piece.step, vec![(bytes, all)]);
         }
         self.add_times(task);
+        Ok(())
     }
 
     /// Adds where time stands for a task.
@@ -101,15 +106,21 @@ impl JobSnapshot {
         for slot in task.slots_mut() {
             for chain in self.chains.get(&slot.index).into_iter().flatten() {
                 let bytes: Vec<&[u8]> = chain.iter().map(|(b, range)| &b[range.clone()]).collect();
-                let step = &mut slot.step;
+                let mut taken = 0_usize;
                 let mut each = |entry: StateRef<'_>| {
-                    if task_of(entry.key_group, tasks) == index || step.is_shared(entry) {
-                        step.restore(entry)?;
+                    let shared = slot.step.is_shared(entry);
+                    if task_of(entry.key_group, tasks) == index || shared {
+                        slot.step.restore(entry)?;
+                        taken += 1;
+                        if taken.is_multiple_of(RESTORED_UNMEASURED) {
+                            slot.measure()?;
+                        }
                     }
                     Ok(())
                 };
                 replay::<TaskError>(&bytes, &mut each)?;
             }
+            slot.measure()?;
         }
         Ok(())
     }

@@ -367,7 +367,7 @@ impl Worker {
                 prepared.push((number, parts));
             }
         }
-        let pieces = pieces(&mut self.task, &mut self.chains);
+        let pieces = pieces(&mut self.task, &mut self.chains)?;
         let mut snapshot = JobSnapshot::default();
         snapshot.add_times(&mut self.task);
         let report = TaskReport {

@@ -460,17 +460,17 @@ impl Driver {
     }
 
     /// This point, to go back to.
-    pub fn checkpoint(&mut self) -> Checkpoint {
+    pub fn checkpoint(&mut self) -> Result<Checkpoint, DriverError> {
         let mut snapshot = JobSnapshot::default();
         for tasks in &mut self.tasks {
             for task in tasks {
-                snapshot.add(task);
+                snapshot.add(task).map_err(TaskError::Step)?;
             }
         }
-        Checkpoint {
+        Ok(Checkpoint {
             snapshot: Some(snapshot),
             script: self.script.clone(),
-        }
+        })
     }
 
     /// Drops everything and goes on from a checkpoint.

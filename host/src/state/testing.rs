@@ -21,7 +21,7 @@ impl Chained {
             Extent::Changes
         };
         let mut buffer = StateBuffer::default();
-        if step.snapshot(wanted, &mut buffer) == Extent::Whole {
+        if step.snapshot(wanted, &mut buffer).expect("it works") == Extent::Whole {
             self.0.clear();
         }
         self.0.push(buffer);
@@ -47,7 +47,8 @@ impl Chained {
         assert_eq!(entries, entries_of(step), "base and changes, and the whole");
         // That was a snapshot: what comes builds on it.
         let mut buffer = StateBuffer::default();
-        step.snapshot(Extent::Whole, &mut buffer);
+        step.snapshot(Extent::Whole, &mut buffer)
+            .expect("it works");
         self.0 = vec![buffer];
         entries
     }

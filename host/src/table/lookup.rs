@@ -338,9 +338,9 @@ impl Step for LookupStep {
         }
     }
 
-    fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Extent {
+    fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Result<Extent, StepError> {
         self.seal_restored();
-        self.snapshot_all(extent, into)
+        Ok(self.snapshot_all(extent, into))
     }
 
     fn restore(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {

@@ -9,8 +9,8 @@ pub(super) enum Accumulators {
         len: usize,
         data: Vec<u8>,
     },
-    /// Each of its own length.
-    Uneven(Vec<Vec<u8>>),
+    /// Each of its own length; `bytes` is what they have allocated, all together.
+    Uneven { all: Vec<Vec<u8>>, bytes: usize },
 }
 
 impl Default for Accumulators {
@@ -28,7 +28,7 @@ impl Accumulators {
     pub fn len(&self) -> usize {
         match self {
             Accumulators::Even { len, .. } => *len,
-            Accumulators::Uneven(all) => all.len(),
+            Accumulators::Uneven { all, .. } => all.len(),
         }
     }
 
@@ -37,7 +37,7 @@ impl Accumulators {
     pub fn get(&self, i: usize) -> &[u8] {
         match self {
             Accumulators::Even { width, data, .. } => &data[i * width..(i + 1) * width],
-            Accumulators::Uneven(all) => &all[i],
+            Accumulators::Uneven { all, .. } => &all[i],
         }
     }
 
@@ -55,7 +55,10 @@ impl Accumulators {
                 data.extend_from_slice(acc);
                 *len += 1;
             }
-            Accumulators::Uneven(all) => all.push(acc.to_vec()),
+            Accumulators::Uneven { all, bytes } => {
+                *bytes += acc.len();
+                all.push(acc.to_vec());
+            }
         }
     }
 
@@ -69,16 +72,18 @@ impl Accumulators {
             }
             self.part();
         }
-        if let Accumulators::Uneven(all) = self {
+        if let Accumulators::Uneven { all, bytes } = self {
+            let before = all[i].capacity();
             all[i].clear();
             all[i].extend_from_slice(acc);
+            *bytes = *bytes + all[i].capacity() - before;
         }
     }
 
     /// Frees the memory behind accumulator i, whose place stays.
     pub fn release(&mut self, i: usize) {
-        if let Accumulators::Uneven(all) = self {
-            all[i] = Vec::new();
+        if let Accumulators::Uneven { all, bytes } = self {
+            *bytes -= std::mem::take(&mut all[i]).capacity();
         }
     }
 
@@ -90,8 +95,8 @@ impl Accumulators {
                 data.copy_within(*len * *width.., i * *width);
                 data.truncate(*len * *width);
             }
-            Accumulators::Uneven(all) => {
-                all.swap_remove(i);
+            Accumulators::Uneven { all, bytes } => {
+                *bytes -= all.swap_remove(i).capacity();
             }
         }
     }
@@ -100,15 +105,14 @@ impl Accumulators {
     pub fn memory(&self) -> usize {
         match self {
             Accumulators::Even { data, .. } => data.capacity(),
-            Accumulators::Uneven(all) => {
-                all.capacity() * size_of::<Vec<u8>>() + all.iter().map(Vec::capacity).sum::<usize>()
-            }
+            Accumulators::Uneven { all, bytes } => all.capacity() * size_of::<Vec<u8>>() + bytes,
         }
     }
 
     fn part(&mut self) {
-        let all = (0..self.len()).map(|i| self.get(i).to_vec()).collect();
-        *self = Accumulators::Uneven(all);
+        let all: Vec<Vec<u8>> = (0..self.len()).map(|i| self.get(i).to_vec()).collect();
+        let bytes = all.iter().map(Vec::capacity).sum();
+        *self = Accumulators::Uneven { all, bytes };
     }
 }
 
@@ -131,6 +135,9 @@ mod tests {
                     _ => {}
                 }
                 proptest::prop_assert_eq!(accs.len(), list.len());
+                if let Accumulators::Uneven { all, bytes } = &accs {
+                    proptest::prop_assert_eq!(*bytes, all.iter().map(Vec::capacity).sum::<usize>());
+                }
                 for (i, acc) in list.iter().enumerate() {
                     proptest::prop_assert_eq!(accs.get(i), &acc[..]);
                 }

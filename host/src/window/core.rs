@@ -8,6 +8,7 @@ use super::time::{Retention, StepTime};
 use super::{Emit, Panes, WindowKind, WindowSpec};
 use crate::plugin::{Added, Aggregate, Descriptor, Fault, RejectKind, Rejected};
 use crate::record::{Batch, Blobs};
+use crate::spill::Vault;
 use crate::step::{Output, StepError};
 
 /// What a function says of itself that windows depend on.
@@ -101,6 +102,8 @@ pub(super) struct Core {
     pub fires_whole: bool,
     /// Everything was put out inside the batch (complete mode: the other tasks of the step may follow).
     pub fired_inside: bool,
+    /// Where groups go that find no room in memory.
+    pub vault: Option<Vault>,
     init: Option<Arc<[u8]>>,
 }
 
@@ -120,6 +123,7 @@ impl Core {
             hasher: KeyHasher::default(),
             fires_whole: false,
             fired_inside: false,
+            vault: None,
             init: None,
             spec,
             facts,

@@ -19,7 +19,7 @@ use crate::record::{Batch, Blobs, NO_TIMESTAMP};
 use crate::step::{Output, StepError};
 
 /// Pairs of row and window a call of `add`: bounds memory where windows overlap much.
-const PAIRS_A_CALL: usize = 1 << 16;
+pub(super) const PAIRS_A_CALL: usize = 1 << 16;
 
 /// A group that the batch touches.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +57,10 @@ pub(super) struct FixedWindows {
     /// Groups that got a record since they last fired.
     pub changed: usize,
     pub groups: usize,
+    /// How many of them are in the vault, and not in memory.
+    pub spilled: usize,
+    /// Starts of dropped windows that the vault knows.
+    pub dropped_spilled: Vec<i64>,
     pub closing: Option<Closing>,
     stamp: u32,
     pub stamps: Stamps,
@@ -100,6 +104,8 @@ impl FixedWindows {
             dirty: Vec::new(),
             changed: 0,
             groups: 0,
+            spilled: 0,
+            dropped_spilled: Vec::new(),
             closing: None,
             stamp: Stamps::default().without_batch(),
             stamps: Stamps::default(),
@@ -121,6 +127,7 @@ impl FixedWindows {
     ) -> Result<(), StepError> {
         let mut from = 0;
         while from < arrivals.rows.len() {
+            self.fetch(core, batch, arrivals, from)?;
             from = self.assign(core, batch, arrivals, from, left_out)?;
             match core.spec.trigger.records {
                 None => self.add_all(core, batch, arrivals, left_out)?,
@@ -285,6 +292,32 @@ impl FixedWindows {
         arrivals.rows.len()
     }
 
+    /// Whether a record may fall in several windows.
+    pub fn overlaps(&self) -> bool {
+        matches!(self.shape, Shape::Sliding(_))
+    }
+
+    /// Hears of the end of each window (or slice) that a record of this time goes to.
+    pub fn each_window(&self, core: &Core, timestamp: i64, mut each: impl FnMut(i64)) {
+        let Shape::Sliding(grid) = self.shape else {
+            if let Some((_, end, false)) = self.window_of(core, timestamp) {
+                each(end);
+            }
+            return;
+        };
+        let Some((first, last)) = grid.starts(timestamp) else {
+            return;
+        };
+        let mut next = Some(first);
+        while let Some(start) = next.filter(|start| *start <= last) {
+            let end = grid.end(start);
+            if !core.retention.is_past(end, core.time.passed) {
+                each(end);
+            }
+            next = start.checked_add(grid.every());
+        }
+    }
+
     /// The window with these bounds, made if there is none.
     pub fn window(&mut self, start: i64, end: i64) -> u32 {
         if let Some(&window) = self.by_end.get(&end) {
@@ -309,7 +342,12 @@ impl FixedWindows {
             .filter(|g| g.count > 0)
             .count()
             .min(self.changed);
-        self.groups -= gone.groups.len();
+        self.changed -= gone.spilled.changed.min(self.changed);
+        self.groups -= gone.groups.len() + gone.spilled.groups;
+        self.spilled -= gone.spilled.groups;
+        if gone.spilled.any {
+            self.dropped_spilled.push(gone.start);
+        }
         self.stamps.drop_window(gone.stored, gone.start);
         self.by_end.remove(&gone.end);
         self.free.push(window);
@@ -609,7 +647,7 @@ impl FixedWindows {
             g.count += u64::from(tracks);
             if tracks && g.count == 1 {
                 self.changed += 1;
-                if w.dirty.is_empty() {
+                if !w.has_changed() {
                     self.dirty.push(local.window);
                 }
                 w.dirty.push(local.group);
@@ -632,7 +670,7 @@ impl FixedWindows {
             let w = &mut self.windows[window as usize];
             w.remove(group, |key| core.hasher.hash(key));
             self.groups -= 1;
-            if w.groups.is_empty() {
+            if w.groups.is_empty() && w.spilled.groups == 0 {
                 self.drop_window(window);
             }
         }
@@ -662,7 +700,7 @@ impl FixedWindows {
         if core.tracks_changes() && count > 0 {
             g.count = count;
             self.changed += 1;
-            if w.dirty.is_empty() {
+            if !w.has_changed() {
                 self.dirty.push(window);
             }
             w.dirty.push(group);

@@ -3,6 +3,7 @@
 use super::Emit;
 use super::core::Core;
 use super::fixed::FixedWindows;
+use super::spilled_fire::SpilledFiring;
 use super::time::{Move, StepTime, next_multiple};
 use crate::plugin::TimeDomain;
 use crate::step::{Boundary, Output, Progress, StepError, WholeFiring};
@@ -21,7 +22,16 @@ pub(super) struct Closing {
     /// Windows still to do, the next one last.
     windows: Vec<(u32, Scope)>,
     /// The window being done, and those of its groups that fire, the next one last.
-    current: Option<(u32, Vec<u32>)>,
+    current: Option<Firing>,
+}
+
+/// A window that is being put out.
+#[derive(Debug)]
+struct Firing {
+    window: u32,
+    groups: Vec<u32>,
+    /// What of it is in the vault.
+    spilled: Option<SpilledFiring>,
 }
 
 impl FixedWindows {
@@ -37,26 +47,30 @@ impl FixedWindows {
             None => self.plan(core, at),
         };
         loop {
-            let Some((window, groups)) = &mut closing.current else {
+            let Some(firing) = &mut closing.current else {
                 let Some((window, scope)) = closing.windows.pop() else {
                     core.flush(out)?;
                     core.time = closing.to;
                     core.fires_whole = false;
                     self.dirty
-                        .retain(|w| !self.windows[*w as usize].dirty.is_empty());
+                        .retain(|w| self.windows[*w as usize].has_changed());
+                    self.forget_dropped(core)?;
                     return Ok(Progress::Done);
                 };
-                closing.current = Some((window, self.firing_groups(window, scope)));
+                let end = self.windows[window as usize].end;
+                let stays = !core.retention.is_past(end, closing.to.passed);
+                closing.current = Some(Firing {
+                    window,
+                    spilled: self.spilled_firing(window, scope == Scope::All, stays),
+                    groups: self.firing_groups(window, scope),
+                });
                 continue;
             };
-            let window = *window;
-            while let Some(group) = groups.pop() {
-                self.fire(core, window, group)?;
-                if core.results.is_full() {
-                    core.flush(out)?;
-                    self.closing = Some(closing);
-                    return Ok(Progress::More);
-                }
+            let window = firing.window;
+            if self.fire_some(core, firing)? {
+                core.flush(out)?;
+                self.closing = Some(closing);
+                return Ok(Progress::More);
             }
             closing.current = None;
             let w = &mut self.windows[window as usize];
@@ -65,6 +79,31 @@ impl FixedWindows {
                 self.drop_window(window);
             }
         }
+    }
+
+    /// Fires groups of a window, wherever they are, in order of their keys, until there is a batch of results. Whether
+    /// there is more to do.
+    fn fire_some(&mut self, core: &mut Core, firing: &mut Firing) -> Result<bool, StepError> {
+        let window = firing.window;
+        let mut full = false;
+        while !full {
+            if let Some(spilled) = &mut firing.spilled {
+                let until = firing.groups.last().copied();
+                if self.fire_spilled(core, window, spilled, until)? {
+                    full = true;
+                    break;
+                }
+            }
+            let Some(group) = firing.groups.pop() else {
+                break;
+            };
+            self.fire(core, window, group)?;
+            full = core.results.is_full();
+        }
+        if let Some(spilled) = &mut firing.spilled {
+            self.write_fired(core, spilled)?;
+        }
+        Ok(full)
     }
 
     /// Which windows have something to do, in order of their ends.
@@ -89,7 +128,7 @@ impl FixedWindows {
         } else {
             for (&end, &window) in closed() {
                 let whole = core.spec.emit == Emit::Append && !core.discards() && closes_now(end);
-                let changed = !self.windows[window as usize].dirty.is_empty();
+                let changed = self.windows[window as usize].has_changed();
                 if whole || changed || retention.is_past(end, to.passed) {
                     windows.push((window, if whole { Scope::All } else { Scope::Changed }));
                 }

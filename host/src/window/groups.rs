@@ -4,6 +4,7 @@
 //! of tiny loops, whose misses the processor overlaps: slots first, then groups, then keys.
 
 use super::accumulators::Accumulators;
+use super::fixed_spill::Spilled;
 use super::keys::{KeyArena, KeyRef, sort_by_key};
 use super::results::Pane;
 use crate::record::NO_TIMESTAMP;
@@ -161,6 +162,8 @@ pub(super) struct Window {
     pub touched: u32,
     /// Some of it is in a snapshot.
     pub stored: bool,
+    /// What of it is not in memory.
+    pub spilled: Spilled,
 }
 
 impl Window {
@@ -243,6 +246,31 @@ impl Window {
             .iter_mut()
             .filter(|g| **g == last)
             .for_each(|g| *g = group);
+    }
+
+    /// Takes many groups out (their numbers, which this sorts): what stays is made anew, as small as it can be.
+    pub fn keep_others(&mut self, gone: &mut [u32], hash: impl Fn(Option<&[u8]>) -> u64) {
+        gone.sort_unstable();
+        let mut gone = gone.iter().copied().peekable();
+        let groups = std::mem::take(&mut self.groups);
+        let (arena, accs) = (
+            std::mem::take(&mut self.arena),
+            std::mem::take(&mut self.accs),
+        );
+        self.slots = Slots::default();
+        self.dirty = Vec::new();
+        for (at, group) in (0..).zip(groups) {
+            if gone.next_if_eq(&at).is_some() {
+                continue;
+            }
+            let key = group.key.get(&arena);
+            let new = self.make(hash(key), key, accs.get(at as usize));
+            if group.count > 0 {
+                self.dirty.push(new);
+            }
+            let key = self.groups[new as usize].key;
+            self.groups[new as usize] = Group { key, ..group };
+        }
     }
 
     /// The key of a group.

@@ -1,5 +1,7 @@
 //! Random jobs against the model: every kind of windows, output mode, trigger and pane mode, out-of-order and late
-//! input, any batch splits, and restores thrown in.
+//! input, any batch splits, with restores and spills thrown in.
+
+use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 
@@ -7,6 +9,7 @@ use super::model::{BatchOutcome, Model};
 use super::test_support::{Collect, CountSum, Native, Rec, Recorder, Res, batch};
 use super::*;
 use crate::plugin::TimeDomain;
+use crate::spill::{Scratch, Vault};
 use crate::state::testing::Chained;
 use crate::step::{Boundary, Progress, Step, entries_of};
 use crate::time::Watermark;
@@ -20,6 +23,8 @@ enum Op {
     Snapshot,
     /// Drop everything, restore.
     Restart,
+    /// So many quarters of what is in memory may stay there.
+    Shed(usize),
     End,
 }
 
@@ -44,6 +49,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (0i64..14, 0i64..12).prop_map(|(w, n)| Op::Boundary(w, n)),
         2 => Just(Op::Snapshot),
         1 => Just(Op::Restart),
+        3 => (0usize..4).prop_map(Op::Shed),
     ]
 }
 
@@ -125,13 +131,18 @@ fn step(spec: &WindowSpec, collect: bool) -> WindowStep {
     } else {
         Box::new(Native(CountSum))
     };
-    WindowStep::new(
-        spec.clone(),
-        function,
-        facts(collect),
-        WindowLimits::default(),
-    )
-    .unwrap()
+    let limits = WindowLimits::default();
+    let mut step = WindowStep::new(spec.clone(), function, facts(collect), limits).unwrap();
+    step.take_vault(vault());
+    step
+}
+
+/// A vault in a folder of the test's own.
+fn vault() -> Vault {
+    static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
+    static SCRATCH: LazyLock<Arc<Scratch>> =
+        LazyLock::new(|| Arc::new(Scratch::new(FOLDER.path(), "model")));
+    Vault::new(Arc::clone(&SCRATCH), "windows", 0)
 }
 
 fn listed(values: &[i64]) -> String {
@@ -196,6 +207,10 @@ fn run(spec: WindowSpec, collect: bool, ops: Vec<Op>) {
                 assert_eq!(out.results, expected, "at the end");
             }
             Op::Snapshot => snapshots.take(&mut engine),
+            Op::Shed(quarters) => {
+                let memory = engine.state_bytes();
+                engine.shed(memory * quarters / 4).unwrap();
+            }
             Op::Restart => {
                 // Batches after the last boundary are part of the state here: a step may be asked at any time.
                 let entries = snapshots.finish(&mut engine);

@@ -3,9 +3,10 @@
 //! their close (and again for late records) only; all others are kept window by window (`fixed`).
 
 use super::assign::Grid;
-use super::codec::{GroupState, SliceState};
+use super::codec::{SLICE, put_name, GroupState, SliceState};
 use super::core::{Arrivals, Core, LeftOut};
 use super::fixed::FixedWindows;
+use super::fixed_spill::{Scan, SpilledGroup};
 use super::groups::Window;
 use super::time::StepTime;
 use super::{Emit, Panes, WindowKind, WindowSpec};
@@ -45,6 +46,8 @@ struct Firing {
     /// End of the slice that comes next, and how many of its groups are done.
     slice: i64,
     done: usize,
+    /// Of that slice what is in the vault, while it is gone through.
+    scan: Option<Scan>,
     /// Keys that fire, where not all do.
     only: Option<Vec<Option<Vec<u8>>>>,
     /// Once it is together: the groups that are still to be put out, the next one last.
@@ -110,6 +113,7 @@ impl SlicedWindows {
                 }
                 core.flush(out)?;
                 self.drop_past(core, &closing);
+                self.slices.forget_dropped(core)?;
                 for slice in std::mem::take(&mut self.slices.dirty) {
                     let groups = std::mem::take(&mut self.slices.windows[slice as usize].dirty);
                     for group in groups {
@@ -203,6 +207,7 @@ impl SlicedWindows {
                 merged,
                 slice: start.saturating_add(1),
                 done: 0,
+                scan: None,
                 only,
                 groups: None,
             })
@@ -255,8 +260,7 @@ impl SlicedWindows {
         };
         let slice = &self.slices.windows[slice as usize];
         let (mut members, mut left, mut right) = (Vec::new(), Blobs::default(), Blobs::default());
-        let mut take = |hash: u64, key: Option<&[u8]>, group: u32| {
-            let acc = slice.accs.get(group as usize);
+        let mut take = |hash: u64, key: Option<&[u8]>, acc: &[u8]| {
             let (member, new) = firing.merged.group(hash, key, acc);
             if !new {
                 members.push(member);
@@ -264,22 +268,57 @@ impl SlicedWindows {
                 right.push(acc);
             }
         };
-        let total = match &firing.only {
-            None => {
+        let finished = match &firing.only {
+            None if firing.done < slice.groups.len() => {
                 for group in (firing.done..slice.groups.len()).take(GROUPS_A_CALL) {
                     let key = slice.key(group as u32);
-                    take(core.hasher.hash(key), key, group as u32);
+                    take(
+                        core.hasher.hash(key),
+                        key,
+                        slice.accs.get(group),
+                    );
                 }
-                slice.groups.len()
+                firing.done += GROUPS_A_CALL;
+                firing.done >= slice.groups.len() && slice.spilled.groups == 0
+            }
+            None => {
+                let scan = firing.scan.get_or_insert_with(|| Scan::of(SLICE, slice));
+                let mut left = GROUPS_A_CALL;
+                while left > 0
+                    && let Some((entry, key)) = scan.next(core, slice)?
+                {
+                    take(
+                        core.hasher.hash(key),
+                        key,
+                        SpilledGroup::read(&entry.value).acc,
+                    );
+                    left -= 1;
+                }
+                left > 0
             }
             Some(keys) => {
+                let (mut missing, mut names) = (Vec::new(), Vec::new());
                 for key in keys.iter().skip(firing.done).take(GROUPS_A_CALL) {
-                    let hash = core.hasher.hash(key.as_deref());
-                    if let Some(group) = slice.find(hash, key.as_deref()) {
-                        take(hash, key.as_deref(), group);
+                    let key = key.as_deref();
+                    let hash = core.hasher.hash(key);
+                    if let Some(group) = slice.find(hash, key) {
+                        take(hash, key, slice.accs.get(group as usize));
+                    } else if slice.spilled.groups > 0 {
+                        let mut name = Vec::new();
+                        put_name(&mut name, SLICE, slice.start, key);
+                        names.push(name);
+                        missing.push((hash, key));
                     }
                 }
-                keys.len()
+                if let Some(vault) = &mut core.vault {
+                    // Keys come in order, so names do.
+                    vault.get_many(names.iter().map(Vec::as_slice), |i, value| {
+                        let (hash, key) = missing[i];
+                        take(hash, key, SpilledGroup::read(value).acc);
+                    })?;
+                }
+                firing.done += GROUPS_A_CALL;
+                firing.done >= keys.len()
             }
         };
         if !members.is_empty() {
@@ -288,9 +327,9 @@ impl SlicedWindows {
                 firing.merged.accs.set(*member as usize, acc);
             }
         }
-        firing.done += GROUPS_A_CALL;
-        if firing.done >= total {
+        if finished {
             firing.done = 0;
+            firing.scan = None;
             firing.slice = end.saturating_add(1);
         }
         Ok(())
@@ -340,6 +379,14 @@ impl SlicedWindows {
             .first_to_close(core.time.passed)
             .filter(|_| core.spec.time == TimeDomain::Processing)?;
         Some(self.windows.end(start))
+    }
+
+    /// Makes slices take no more memory than about so many bytes.
+    pub fn shed(&mut self, core: &mut Core, bytes_max: usize) -> Result<(), StepError> {
+        if self.closing.is_some() {
+            return Ok(());
+        }
+        self.slices.shed(core, bytes_max)
     }
 
     /// Bytes of memory.

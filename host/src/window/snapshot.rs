@@ -7,12 +7,13 @@
 use super::codec::{
     CountState, GROUP, GroupState, SLICE, SliceState, State, key_in, prefix, put_name,
 };
+use super::core::Core;
 use super::count::Counts;
 use super::fixed::FixedWindows;
 use super::session::Sessions;
 use crate::record::NO_TIMESTAMP;
 use crate::state::{Extent, Gone, Mark, StateBuffer};
-use crate::step::key_group;
+use crate::step::{StepError, key_group};
 
 /// So many dropped windows may be remembered for the next snapshot.
 const DROPPED_MAX: usize = 1 << 20;
@@ -59,7 +60,14 @@ impl Stamps {
 
 impl FixedWindows {
     /// Appends groups; slices have entries of their own kind.
-    pub fn snapshot(&mut self, extent: Extent, version: u32, into: &mut StateBuffer) -> Extent {
+    pub fn snapshot(
+        &mut self,
+        core: &Core,
+        extent: Extent,
+        into: &mut StateBuffer,
+    ) -> Result<Extent, StepError> {
+        let version = core.facts.state_version;
+        let mut spilled = Vec::new();
         let extent = if self.stamps.on {
             extent
         } else {
@@ -79,7 +87,10 @@ impl FixedWindows {
             if !whole && w.touched <= clean {
                 continue;
             }
-            w.stored = !w.groups.is_empty();
+            w.stored = !w.groups.is_empty() || w.spilled.groups > 0;
+            if w.spilled.groups > 0 {
+                spilled.push(window);
+            }
             for (at, group) in w.groups.iter().enumerate() {
                 if !whole && group.stamp <= clean {
                     continue;
@@ -107,8 +118,11 @@ impl FixedWindows {
                 state.put(version, into);
             }
         }
+        for window in spilled {
+            self.snapshot_spilled(core, window, (!whole).then_some(clean), into)?;
+        }
         self.all_stored();
-        extent
+        Ok(extent)
     }
 }
 

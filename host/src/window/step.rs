@@ -16,6 +16,7 @@ use super::{Emit, WindowKind, WindowSpec};
 use crate::config::plan::Port;
 use crate::plugin::{Aggregate, TimeDomain};
 use crate::record::{Batch, Blobs, NO_TIMESTAMP};
+use crate::spill::Vault;
 use crate::state::{Extent, StateBuffer, StateRef};
 use crate::step::{Boundary, Output, Progress, Step, StepError, Whole, WholeFiring};
 
@@ -221,13 +222,13 @@ impl Step for WindowStep {
         }
     }
 
-    fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Extent {
+    fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Result<Extent, StepError> {
         let version = self.core.facts.state_version;
         match &mut self.windows {
-            Windows::Fixed(w) => w.snapshot(extent, version, into),
-            Windows::Sliced(w) => w.slices.snapshot(extent, version, into),
-            Windows::Session(s, _) => s.snapshot(extent, version, into),
-            Windows::Count(c) => c.snapshot(extent, version, into),
+            Windows::Fixed(w) => w.snapshot(&self.core, extent, into),
+            Windows::Sliced(w) => w.slices.snapshot(&self.core, extent, into),
+            Windows::Session(s, _) => Ok(s.snapshot(extent, version, into)),
+            Windows::Count(c) => Ok(c.snapshot(extent, version, into)),
         }
     }
 
@@ -283,8 +284,30 @@ impl Step for WindowStep {
         Some(self.core.function.stats())
     }
 
+    fn take_vault(&mut self, vault: Vault) -> bool {
+        // A firing of everything in the middle of a batch goes through memory only.
+        let fits = matches!(self.windows, Windows::Fixed(_) | Windows::Sliced(_))
+            && !self.core.spec.fires_all_inside();
+        self.core.vault = fits.then_some(vault);
+        fits
+    }
+
+    fn shed(&mut self, bytes_max: usize) -> Result<(), StepError> {
+        let core = &mut self.core;
+        match &mut self.windows {
+            Windows::Fixed(w) => w.shed(core, bytes_max),
+            Windows::Sliced(w) => w.shed(core, bytes_max),
+            Windows::Session(..) | Windows::Count(_) => Ok(()),
+        }
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.core.vault.as_ref().map_or(0, Vault::disk_bytes)
+    }
+
     fn state_bytes(&self) -> usize {
-        match &self.windows {
+        let vault = self.core.vault.as_ref().map_or(0, Vault::memory);
+        vault + match &self.windows {
             Windows::Fixed(w) => w.memory(),
             Windows::Sliced(w) => w.memory(),
             Windows::Session(s, _) => s.memory(),

@@ -1,13 +1,14 @@
 //! Makes the plan. All rules hold here.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use super::super::host::PluginHost;
 use super::super::plan::{
     CheckpointPlan, EventTime, Input, Node, OnError, Plan, SinkConnector, SinkPlan,
-    SourceConnector, SourcePlan, StepKind, StepPlan, TableInput, TablePlan,
+    SourceConnector, SourcePlan, StatePlan, StepKind, StepPlan, TableInput, TablePlan,
 };
-use super::super::spec::{Doing, EventTimeSpec, SourceSpec};
+use super::super::spec::{Doing, EventTimeSpec, JobSpec, SourceSpec};
 use super::super::values::is_name;
 use super::rules::{IDLE_AFTER_MS, join_pattern};
 use super::{Checker, SpecInput, SpecNode};
@@ -118,7 +119,11 @@ impl<H: PluginHost> Checker<'_, H> {
                 },
                 ..c
             }),
-            state_memory: spec.state_memory,
+            state: StatePlan {
+                memory: spec.state_memory.unwrap_or(crate::spill::MEMORY_DEFAULT),
+                max: spec.state_max,
+                path: self.spill_folder(spec),
+            },
             sources,
             tables,
             steps,
@@ -126,6 +131,23 @@ impl<H: PluginHost> Checker<'_, H> {
             warnings: self.problems.warning_lines(),
             plugins: self.plugins,
             functions: self.functions,
+        }
+    }
+
+    /// Where state goes that finds no room in memory: beside a folder of checkpoints, so that it is on a disk that was
+    /// chosen for state; else where temporary files go.
+    fn spill_folder(&self, spec: &JobSpec) -> PathBuf {
+        let beside = |path: &str| {
+            let local = !path.contains("://");
+            let folder = local.then(|| self.base.join(path))?;
+            folder.parent().map(Path::to_path_buf)
+        };
+        match (&spec.state_path, &spec.checkpoint) {
+            (Some(path), _) => self.base.join(path),
+            (None, Some(checkpoint)) => {
+                beside(&checkpoint.path).unwrap_or_else(std::env::temp_dir)
+            }
+            (None, None) => std::env::temp_dir(),
         }
     }
 

@@ -37,6 +37,10 @@ pub struct JobSpec {
     pub checkpoint: Option<CheckpointPlan>,
     /// `[state] memory`.
     pub state_memory: Option<u64>,
+    /// `[state] max`.
+    pub state_max: Option<u64>,
+    /// `[state] path`, as typed.
+    pub state_path: Option<String>,
     /// Plugins, in the order of the file; likewise the rest.
     pub plugins: Vec<PluginSpec>,
     /// Sources.
@@ -61,6 +65,9 @@ impl Default for BatchLimits {
 
 /// Parallelism can not pass the number of key groups: a task beyond would own none.
 pub const PARALLELISM_MAX: i64 = crate::step::KEY_GROUPS as i64;
+
+/// Less memory than this is no help: a batch takes more.
+const STATE_MIN: u64 = 64 << 10;
 
 /// Nodes of one kind that a job may have.
 const NODES_MAX: usize = 10_000;
@@ -97,7 +104,9 @@ pub fn read(root: &Node, problems: &mut Problems) -> JobSpec {
     job.checkpoint = checkpoint(&mut top, problems);
     if let Some(mut state) = top.table("state", problems) {
         state.title = "[state]".to_string();
-        job.state_memory = state.size("memory", 1 << 20..=1 << 50, problems);
+        job.state_memory = state.size("memory", STATE_MIN..=1 << 50, problems);
+        job.state_max = state.size("max", STATE_MIN..=1 << 60, problems);
+        job.state_path = state.string("path", problems).map(|p| p.value);
         state.finish(problems);
     }
     job.plugins = section(&mut top, "plugin", problems, plugin::read);

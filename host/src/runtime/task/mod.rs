@@ -19,6 +19,7 @@ use crate::runtime::message::{Message, Tag, TimeId, TimeUpdate};
 use crate::runtime::operators::{too_far_ahead, without};
 use crate::runtime::policy::ErrorPolicy;
 use crate::sink::{SinkError, SinkWriter};
+use crate::spill::{Decision, Ledger};
 use crate::step::{Boundary, Progress, Step, StepError, WholeFiring};
 use crate::time::Watermark;
 use crate::window::watermark::WatermarkTracker;
@@ -33,6 +34,9 @@ pub const LOCAL: u32 = u32::MAX;
 /// Batches smaller than this are joined before a stateful step gets them: a call costs as much as a few hundred
 /// records.
 const SMALL_BATCH_RECORDS: usize = 1024;
+
+/// So much a step may need at once, however small the budget is.
+const BEYOND_MIN: u64 = 8 << 20;
 
 /// A message and where it goes.
 #[derive(Debug)]
@@ -95,8 +99,51 @@ pub struct KeyedSlot {
     pub told: Option<Watermark>,
     /// Where the watermark is shown.
     pub shown: Arc<std::sync::atomic::AtomicI64>,
-    /// State bytes as last added to the counters.
-    pub state_bytes: u64,
+    /// State bytes as last added to the counters: in memory, on disk.
+    pub state_bytes: (u64, u64),
+    /// Its place in the job's budget, and where its state is counted.
+    pub ledger: Ledger,
+    /// The step's counters.
+    pub counters: Arc<JobCounters>,
+}
+
+impl TaskSlot {
+    /// Measures the step's state, and sees to it that the job stays within its budget.
+    pub fn measure(&mut self) -> Result<(), TaskError> {
+        let Some(keyed) = &mut self.keyed else {
+            return Ok(());
+        };
+        let mut before = None;
+        loop {
+            let (memory, disk) = (self.step.state_bytes() as u64, self.step.disk_bytes());
+            let counters = &keyed.counters.steps[usize::from(self.index)];
+            let told = std::mem::replace(&mut keyed.state_bytes, (memory, disk));
+            let [peak, disk_peak] = &counters.state_peak;
+            NodeCounters::change(&counters.state_bytes, peak, told.0, memory);
+            NodeCounters::change(&counters.state_disk_bytes, disk_peak, told.1, disk);
+            let decision = keyed.ledger.tell(memory, disk);
+            let budget = keyed.ledger.budget();
+            if let Some(why) = budget.refusal(decision) {
+                let step = &self.policy.node;
+                return Err(StepError::Failed(format!("step {step}: {why}")).into());
+            }
+            match decision {
+                Decision::Shed(to) if before.is_none() => {
+                    before = Some(memory);
+                    self.step.shed(to as usize)?;
+                }
+                // What a batch or a firing needs at once is not there to be moved.
+                Decision::Shed(_) if memory > 2 * budget.memory_max().max(BEYOND_MIN) => {
+                    let (step, max) = (&self.policy.node, budget.memory_max());
+                    return Err(StepError::Failed(format!(
+                        "step {step}: it needs {memory} bytes of memory at once, twice what [state] memory ({max}) allows: raise [state] memory"
+                    ))
+                    .into());
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
 }
 
 /// A batch that waits.
@@ -460,6 +507,7 @@ impl Task {
             counters: &self.counters.steps[usize::from(this.index)],
         };
         let progress = this.step.on_boundary(at, &mut out)?;
+        this.measure()?;
         self.drain()?;
         Ok(progress)
     }
@@ -469,13 +517,6 @@ impl Task {
         let this = &mut self.slots[slot];
         let Some(keyed) = &mut this.keyed else { return };
         let watermark = this.step.output_watermark(keyed.watermark);
-        let bytes = this.step.state_bytes() as u64;
-        let counter = &self.counters.steps[usize::from(this.index)].state_bytes;
-        counter.fetch_add(
-            bytes.wrapping_sub(keyed.state_bytes),
-            std::sync::atomic::Ordering::Relaxed,
-        );
-        keyed.state_bytes = bytes;
         if keyed.told.is_none_or(|told| told < watermark) {
             keyed.told = Some(watermark);
             let id = TimeId {
@@ -718,7 +759,8 @@ impl Task {
             policy: &this.policy,
             counters,
         };
-        Ok(this.step.on_batch(input, batch, &mut out)?)
+        this.step.on_batch(input, batch, &mut out)?;
+        this.measure()
     }
 
     /// Timestamps that a step assigned move its watermark; those too far ahead fail.
