@@ -43,7 +43,9 @@ impl NodeCounters {
     pub fn change(counter: &AtomicU64, peak: &AtomicU64, from: u64, to: u64) {
         if from != to {
             let more = to.wrapping_sub(from);
-            let sum = counter.fetch_add(more, Ordering::Relaxed).wrapping_add(more);
+            let sum = counter
+                .fetch_add(more, Ordering::Relaxed)
+                .wrapping_add(more);
             peak.fetch_max(sum, Ordering::Relaxed);
         }
     }

@@ -89,7 +89,8 @@ pub fn play(
                 result.map_err(|e| failed(number, e))?;
                 match control {
                     Control::Checkpoint => {
-                        player.checkpoint = player.driver.checkpoint().map_err(|e| failed(number, e))?;
+                        player.checkpoint =
+                            player.driver.checkpoint().map_err(|e| failed(number, e))?;
                         player.checkpoint_line = number;
                         player.since.clear();
                     }

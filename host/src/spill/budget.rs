@@ -255,9 +255,15 @@ mod tests {
     fn the_cap_counts_memory_and_disk() {
         let mut one = of(10, true);
         one.disk = 91 * KIB;
-        assert_eq!(decide(KIB << 10, Some(100 * KIB), &[one], 0), Decision::BeyondMax);
+        assert_eq!(
+            decide(KIB << 10, Some(100 * KIB), &[one], 0),
+            Decision::BeyondMax
+        );
         one.disk = 90 * KIB;
-        assert_eq!(decide(KIB << 10, Some(100 * KIB), &[one], 0), Decision::Keep);
+        assert_eq!(
+            decide(KIB << 10, Some(100 * KIB), &[one], 0),
+            Decision::Keep
+        );
     }
 
     proptest::proptest! {

@@ -228,9 +228,7 @@ impl RunWriter {
         let bytes = &self.block.bytes;
         self.run.checksums.push(xxh3_64(bytes) as u32);
         self.out.extend_from_slice(bytes);
-        self.run
-            .offsets
-            .push(self.written + self.out.len() as u64);
+        self.run.offsets.push(self.written + self.out.len() as u64);
         self.block.clear();
         if self.out.len() >= CHUNK_BYTES {
             self.flush()?;
@@ -319,7 +317,11 @@ impl<'a> Cursor<'a> {
             }
             if self.block >= self.end {
                 // The first read is small: a scan of few entries should not cost a chunk.
-                let want = if self.bytes.is_empty() { BLOCK_BYTES } else { CHUNK_BYTES } as u64;
+                let want = if self.bytes.is_empty() {
+                    BLOCK_BYTES
+                } else {
+                    CHUNK_BYTES
+                } as u64;
                 let from = self.run.offsets[self.block];
                 let mut end = self.block + 1;
                 while end < self.run.blocks() && self.run.offsets[end + 1] - from <= want {

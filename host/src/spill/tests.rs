@@ -92,7 +92,10 @@ fn what_is_forgotten_is_gone_and_its_space_is_free() {
 #[test]
 fn a_changed_file_is_noticed() {
     let (folder, mut vault) = vault();
-    fill(&mut vault, &BTreeMap::from([(b"name".to_vec(), Some(vec![1; 100]))]));
+    fill(
+        &mut vault,
+        &BTreeMap::from([(b"name".to_vec(), Some(vec![1; 100]))]),
+    );
     let mut files = Vec::new();
     for entry in walk(folder.path()) {
         let mut bytes = std::fs::read(&entry).unwrap();
@@ -128,7 +131,10 @@ fn a_full_disk_names_the_folder_and_what_to_do() {
     let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
     let error = SpillError::io("write", Path::new("/scratch/spill-job/3"), full);
     let text = error.to_string();
-    assert!(text.contains("/scratch/spill-job") && text.contains("[state] path"), "{text}");
+    assert!(
+        text.contains("/scratch/spill-job") && text.contains("[state] path"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -139,7 +145,10 @@ fn folders_of_killed_processes_are_removed_those_of_living_ones_and_others_stay(
     // One that lives, in the same process; one that was killed with its lock, one without.
     let living = Arc::new(Scratch::new(folder.path(), "job"));
     let mut vault = Vault::new(Arc::clone(&living), "step", 0);
-    fill(&mut vault, &BTreeMap::from([(b"name".to_vec(), Some(vec![1; 100]))]));
+    fill(
+        &mut vault,
+        &BTreeMap::from([(b"name".to_vec(), Some(vec![1; 100]))]),
+    );
     for name in ["wasmill-spill-job-1-0", "wasmill-spill-other-7-3"] {
         std::fs::create_dir_all(at(name).join("step.0.0")).unwrap();
     }
@@ -160,14 +169,25 @@ fn folders_of_killed_processes_are_removed_those_of_living_ones_and_others_stay(
 #[test]
 fn a_file_cut_short_is_an_error_that_names_it() {
     let (folder, mut vault) = vault();
-    fill(&mut vault, &BTreeMap::from([(b"name".to_vec(), Some(vec![1; 100]))]));
+    fill(
+        &mut vault,
+        &BTreeMap::from([(b"name".to_vec(), Some(vec![1; 100]))]),
+    );
     for file in walk(folder.path()) {
-        std::fs::File::options().write(true).open(&file).unwrap().set_len(3).unwrap();
+        std::fs::File::options()
+            .write(true)
+            .open(&file)
+            .unwrap()
+            .set_len(3)
+            .unwrap();
     }
     let error = vault
         .get_many([&b"name"[..]].into_iter(), |_, _| {})
         .unwrap_err();
-    assert!(error.to_string().contains("cannot read state spilled to"), "{error}");
+    assert!(
+        error.to_string().contains("cannot read state spilled to"),
+        "{error}"
+    );
 }
 
 proptest::proptest! {

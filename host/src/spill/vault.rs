@@ -94,7 +94,9 @@ impl Vault {
     fn new_file(&mut self, entries_max: usize) -> Result<RunWriter, SpillError> {
         let folder = match &self.folder {
             Some(folder) => folder,
-            None => self.folder.insert(self.scratch.folder(&self.step, self.task)?),
+            None => self
+                .folder
+                .insert(self.scratch.folder(&self.step, self.task)?),
         };
         self.files += 1;
         RunWriter::create(&folder.join(self.files.to_string()), entries_max)

@@ -47,8 +47,7 @@ impl Chained {
         assert_eq!(entries, entries_of(step), "base and changes, and the whole");
         // That was a snapshot: what comes builds on it.
         let mut buffer = StateBuffer::default();
-        step.snapshot(Extent::Whole, &mut buffer)
-            .expect("it works");
+        step.snapshot(Extent::Whole, &mut buffer).expect("it works");
         self.0 = vec![buffer];
         entries
     }

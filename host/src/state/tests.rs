@@ -116,7 +116,7 @@ fn what_the_next_snapshot_holds_follows_from_sizes() {
 #[test]
 fn changes_are_remembered_only_once_a_snapshot_was_taken_and_not_without_bound() {
     let mut touched = Touched::default();
-    let mut marks = vec![Mark::default(); 10];
+    let mut marks = [Mark::default(); 10];
     touched.touch(3, &mut marks[3], 10);
     assert!(touched.take_numbers().is_empty() && !touched.is_on());
     touched.start();

@@ -17,6 +17,9 @@ use crate::spill::{Entry, Vault};
 use crate::state::StateBuffer;
 use crate::step::StepError;
 
+/// An entry that lies on disk, and the key that its name holds.
+type EntryWithKey<'a> = (&'a Entry, Option<&'a [u8]>);
+
 /// Bytes of entries read at once.
 const SCAN_BYTES: usize = 256 << 10;
 
@@ -307,7 +310,7 @@ impl Scan {
         &mut self,
         core: &Core,
         window: &Window,
-    ) -> Result<Option<(&Entry, Option<&[u8]>)>, StepError> {
+    ) -> Result<Option<EntryWithKey<'_>>, StepError> {
         self.current = None;
         if self.peek(core, window)?.is_none() {
             return Ok(None);
@@ -327,7 +330,7 @@ impl Scan {
         &mut self,
         core: &Core,
         window: &Window,
-    ) -> Result<Option<(&Entry, Option<&[u8]>)>, StepError> {
+    ) -> Result<Option<EntryWithKey<'_>>, StepError> {
         loop {
             while let Some(entry) = self.read.last() {
                 let key = key_of_name(&entry.name);

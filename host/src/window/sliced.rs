@@ -3,7 +3,7 @@
 //! their close (and again for late records) only; all others are kept window by window (`fixed`).
 
 use super::assign::Grid;
-use super::codec::{SLICE, put_name, GroupState, SliceState};
+use super::codec::{GroupState, SLICE, SliceState, put_name};
 use super::core::{Arrivals, Core, LeftOut};
 use super::fixed::FixedWindows;
 use super::fixed_spill::{Scan, SpilledGroup};
@@ -272,11 +272,7 @@ impl SlicedWindows {
             None if firing.done < slice.groups.len() => {
                 for group in (firing.done..slice.groups.len()).take(GROUPS_A_CALL) {
                     let key = slice.key(group as u32);
-                    take(
-                        core.hasher.hash(key),
-                        key,
-                        slice.accs.get(group),
-                    );
+                    take(core.hasher.hash(key), key, slice.accs.get(group));
                 }
                 firing.done += GROUPS_A_CALL;
                 firing.done >= slice.groups.len() && slice.spilled.groups == 0

@@ -307,12 +307,13 @@ impl Step for WindowStep {
 
     fn state_bytes(&self) -> usize {
         let vault = self.core.vault.as_ref().map_or(0, Vault::memory);
-        vault + match &self.windows {
-            Windows::Fixed(w) => w.memory(),
-            Windows::Sliced(w) => w.memory(),
-            Windows::Session(s, _) => s.memory(),
-            Windows::Count(c) => c.memory(),
-        }
+        vault
+            + match &self.windows {
+                Windows::Fixed(w) => w.memory(),
+                Windows::Sliced(w) => w.memory(),
+                Windows::Session(s, _) => s.memory(),
+                Windows::Count(c) => c.memory(),
+            }
     }
 }
 

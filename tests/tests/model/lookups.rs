@@ -20,9 +20,9 @@ struct Lookup {
 
 impl Lookup {
     fn find(&self, record: &Record) -> Option<i64> {
-        let of_key = self.versions.iter().filter(|v| Some(v.0) == record.key);
+        let mut of_key = self.versions.iter().filter(|v| Some(v.0) == record.key);
         let found = match self.as_of {
-            false => of_key.last(),
+            false => of_key.next_back(),
             // Of versions with one timestamp the last to come; `max_by_key` takes the last of equals.
             true => of_key.filter(|v| v.1 <= record.ts).max_by_key(|v| v.1),
         };

@@ -144,9 +144,7 @@ impl<H: PluginHost> Checker<'_, H> {
         };
         match (&spec.state_path, &spec.checkpoint) {
             (Some(path), _) => self.base.join(path),
-            (None, Some(checkpoint)) => {
-                beside(&checkpoint.path).unwrap_or_else(std::env::temp_dir)
-            }
+            (None, Some(checkpoint)) => beside(&checkpoint.path).unwrap_or_else(std::env::temp_dir),
             (None, None) => std::env::temp_dir(),
         }
     }

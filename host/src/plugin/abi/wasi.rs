@@ -100,11 +100,14 @@ struct Datetime {
     nanoseconds: u32,
 }
 
+/// Puts one resource of WASI into an interface.
+type Link = fn(&mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()>;
+
 /// Puts what stands in for an interface (`wasi:cli/environment`, no version) into its place. What is not
 /// known here is left for traps.
 pub fn link(interface: &str, at: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()> {
     // Interfaces export the resources of others that they use, too.
-    let uses: &[fn(&mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()>] = match interface {
+    let uses: &[Link] = match interface {
         "wasi:cli/stdin" => &[|at| resource::<InStream>(at, "input-stream")],
         "wasi:cli/stdout" | "wasi:cli/stderr" => &[|at| resource::<OutStream>(at, "output-stream")],
         "wasi:cli/terminal-stdin" => &[|at| resource::<Terminal>(at, "terminal-input")],

@@ -62,8 +62,8 @@ pub fn compile(
     let mut stdin = child.0.stdin.take().expect("it was asked for");
     let mut stdout = child.0.stdout.take().expect("it was asked for");
     let stderr = child.0.stderr.take().expect("it was asked for");
-    let flags = u8::from(request.interruptible) * wire::INTERRUPTIBLE
-        | u8::from(request.parallel) * wire::PARALLEL;
+    let flags = (u8::from(request.interruptible) * wire::INTERRUPTIBLE)
+        | (u8::from(request.parallel) * wire::PARALLEL);
     let outcome = std::thread::scope(|scope| {
         let started = Stopwatch::start();
         // A child that ends early breaks the pipe; how it ended is told below.
