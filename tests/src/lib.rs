@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 mod compare;
+pub mod kafka;
 
 pub use compare::{compare_lines, missing_lines};
 

@@ -1,10 +1,11 @@
-//! House-keeping: `cargo xtask demo | plugins | test | bench`. Everything that a person or CI runs on
+//! House-keeping: `cargo xtask demo | plugins | test | kafka | bench`. Everything that a person or CI runs on
 //! this repository starts here, so that both run the same thing.
 //!
 //! One build profile (`--release`) everywhere: what is tested is what is shown and measured.
 
 mod bench;
 mod demo;
+mod kafka;
 mod plugins;
 mod readme;
 mod shell;
@@ -17,6 +18,7 @@ const USAGE: &str = "\
 cargo xtask demo              build all, run examples/flights, show where the results are
 cargo xtask plugins           compile every guest plugin to target/plugins/*.wasm
 cargo xtask test [PART]...    set up and run every check; PART picks some (--list names them)
+cargo xtask kafka WHAT        a broker to try the examples with: start, stop, topics, produce, consume
 cargo xtask bench [NAME]      benchmarks: w2, nexmark, or the name of a criterion bench; none lists them
 ";
 
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         Some("demo") => demo::demo(),
         Some("plugins") => plugins::build().map(|built| plugins::show(&built)),
         Some("test") => test::test(rest),
+        Some("kafka") => kafka::kafka(rest),
         Some("bench") => bench::bench(rest),
         _ => {
             eprint!("{USAGE}");

@@ -52,6 +52,11 @@ const PARTS: &[Part] = &[
         run: tests,
     },
     Part {
+        name: "kafka",
+        about: "sources, sinks and exactly-once against a real broker",
+        run: kafka,
+    },
+    Part {
         name: "doctests",
         about: "examples in the API docs",
         run: doctests,
@@ -180,6 +185,13 @@ fn tests() -> Result<Counts> {
         "--tests",
         "--no-fail-fast",
     ])
+}
+
+fn kafka() -> Result<Counts> {
+    shell::build()?;
+    // The jars come first, so that no test waits for them.
+    wasmill_tests::kafka::jars()?;
+    counted(&["test", "--release", "-p", "wasmill-tests", "--test", "kafka"])
 }
 
 fn doctests() -> Result<Counts> {

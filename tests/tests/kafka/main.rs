@@ -1,0 +1,1 @@
+//! Behaviour against a real Apache Kafka: nothing here is mocked.
