@@ -38,6 +38,12 @@ pub enum CrashPoint {
     StatesStored,
     /// The manifest is stored: the checkpoint counts.
     ManifestStored,
+    /// Offsets and marker are part of the epoch's Kafka transaction, which is not committed.
+    TransactionOffsetsSent,
+    /// The epoch's Kafka transaction is committed: the checkpoint counts.
+    TransactionCommitted,
+    /// The next epoch's Kafka transaction is open.
+    TransactionBegun,
     /// One part has the name that readers see; the folder is not synced.
     PartPublished,
     /// All parts of the epoch are published.
@@ -48,6 +54,8 @@ pub enum CrashPoint {
     StateRemoved,
     /// Old checkpoints are gone.
     Cleaned,
+    /// Recovery: the job's Kafka transactions are ours, what they say was not read yet.
+    TransactionsTakenOver,
     /// Recovery: the decision is made, nothing was changed yet.
     RecoveryDecided,
     /// Recovery: a part that came after the checkpoint was set aside.
@@ -58,7 +66,7 @@ pub enum CrashPoint {
 
 impl CrashPoint {
     /// All of them, in the order in which an epoch passes them.
-    pub const ALL: [CrashPoint; 20] = [
+    pub const ALL: [CrashPoint; 24] = [
         CrashPoint::PartCreated,
         CrashPoint::PartWritten,
         CrashPoint::PartSynced,
@@ -71,11 +79,15 @@ impl CrashPoint {
         CrashPoint::StateStored,
         CrashPoint::StatesStored,
         CrashPoint::ManifestStored,
+        CrashPoint::TransactionOffsetsSent,
+        CrashPoint::TransactionCommitted,
+        CrashPoint::TransactionBegun,
         CrashPoint::PartPublished,
         CrashPoint::PartsPublished,
         CrashPoint::ManifestRemoved,
         CrashPoint::StateRemoved,
         CrashPoint::Cleaned,
+        CrashPoint::TransactionsTakenOver,
         CrashPoint::RecoveryDecided,
         CrashPoint::PartSetAside,
         CrashPoint::SinkRecovered,
@@ -96,6 +108,10 @@ impl CrashPoint {
             CrashPoint::StateStored => "state-stored",
             CrashPoint::StatesStored => "states-stored",
             CrashPoint::ManifestStored => "manifest-stored",
+            CrashPoint::TransactionOffsetsSent => "transaction-offsets-sent",
+            CrashPoint::TransactionCommitted => "transaction-committed",
+            CrashPoint::TransactionBegun => "transaction-begun",
+            CrashPoint::TransactionsTakenOver => "transactions-taken-over",
             CrashPoint::PartPublished => "part-published",
             CrashPoint::PartsPublished => "parts-published",
             CrashPoint::ManifestRemoved => "manifest-removed",

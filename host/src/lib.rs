@@ -32,6 +32,7 @@ pub mod format;
 pub mod job;
 #[doc(hidden)]
 pub mod join;
+pub mod kafka;
 #[doc(hidden)]
 pub mod keyed;
 #[doc(hidden)]

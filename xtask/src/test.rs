@@ -191,7 +191,14 @@ fn kafka() -> Result<Counts> {
     shell::build()?;
     // The jars come first, so that no test waits for them.
     wasmill_tests::kafka::jars()?;
-    counted(&["test", "--release", "-p", "wasmill-tests", "--test", "kafka"])
+    counted(&[
+        "test",
+        "--release",
+        "-p",
+        "wasmill-tests",
+        "--test",
+        "kafka",
+    ])
 }
 
 fn doctests() -> Result<Counts> {

@@ -157,6 +157,14 @@ fn difference(before: &[String], now: &[String]) -> String {
 }
 
 impl Found {
+    /// The manifest, if it can be used.
+    pub fn whole(&self) -> Option<&Manifest> {
+        match self {
+            Found::Whole(manifest) => Some(manifest),
+            Found::Broken { .. } | Found::Fence { .. } => None,
+        }
+    }
+
     /// Number of the checkpoint.
     pub fn epoch(&self) -> u64 {
         match self {
@@ -191,6 +199,7 @@ mod tests {
             positions: Vec::new(),
             times: Default::default(),
             prepared: Vec::new(),
+            transaction: None,
         }))
     }
 

@@ -39,6 +39,18 @@ pub struct Manifest {
     pub times: BTreeMap<String, serde_json::Value>,
     /// What sinks prepared, to be published once this manifest is there: sink name, task.
     pub prepared: Vec<PreparedSink>,
+    /// The epoch counts only once this transaction is committed; none: once the manifest is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<TransactionNote>,
+}
+
+/// A manifest whose commit is a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransactionNote {
+    /// The transactional id.
+    pub id: String,
+    /// The epoch that was committed before, as far as its writer knew.
+    pub after: Option<u64>,
 }
 
 /// A partition of a source.

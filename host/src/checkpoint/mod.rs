@@ -15,6 +15,7 @@ pub mod manifest;
 pub mod state;
 pub mod storage;
 pub mod store;
+pub mod transaction;
 
 pub use decide::{Found, RecoveryDecision, decide};
 pub use load::{Loaded, decide_and_load};

@@ -63,6 +63,7 @@ impl Taker<'_> {
             positions: Vec::new(),
             times: Default::default(),
             prepared: Vec::new(),
+            transaction: None,
         };
         self.until(attempts, |store| store.write_manifest(&manifest))?;
         let _ = self.store.clean(2);

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::plan_text::{describe_join, describe_reads, describe_window, input_name, pointers};
+use crate::config::KafkaTopics;
 use crate::config::plan::{
     Input, OnError, Plan, SinkConnector, SourceConnector, SourcePlan, StepKind, TableInput,
 };
@@ -40,6 +41,7 @@ pub fn plan_json<P>(plan: &Plan<P>) -> Value {
                 SinkConnector::Console(_) => "console",
                 SinkConnector::File { .. } => "file",
                 SinkConnector::Blackhole => "blackhole",
+                SinkConnector::Kafka(_) => "kafka",
             },
             "delivery": delivery(plan, s).words(),
         })).collect::<Vec<_>>(),
@@ -49,6 +51,13 @@ pub fn plan_json<P>(plan: &Plan<P>) -> Value {
 
 fn names<P>(plan: &Plan<P>, inputs: &[Input]) -> Vec<String> {
     inputs.iter().map(|i| input_name(plan, *i)).collect()
+}
+
+fn topics(topics: &KafkaTopics) -> Value {
+    match topics {
+        KafkaTopics::List(names) => json!(names),
+        KafkaTopics::Pattern(pattern) => json!(pattern),
+    }
 }
 
 fn policy(on_error: OnError) -> &'static str {
@@ -68,6 +77,9 @@ fn source(source: &SourcePlan) -> Value {
         } => {
             json!({ "type": "file", "path": pattern, "partitions": partitions, "watch_ms": watch_ms })
         }
+        SourceConnector::Kafka(k) => json!({
+            "type": "kafka", "brokers": k.brokers, "topics": topics(&k.topics), "group": k.group,
+        }),
         SourceConnector::Stdin => json!({ "type": "stdin" }),
         SourceConnector::Generator(g) => json!({
             "type": "generator", "records": g.records, "rate": g.rate, "seed": g.seed, "partitions": g.partitions,

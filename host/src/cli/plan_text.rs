@@ -2,6 +2,7 @@
 //! its function needs and gives, what happens to bad records, what a sink promises.
 
 use super::style::{Style, fold};
+use crate::config::KafkaTopics;
 use crate::config::plan::{
     ConsoleFormat, EventTime, FileFormat, FormatSpec, Input, KeyPointers, Node, OnError, Plan,
     Port, SinkConnector, SinkPlan, SourceConnector, SourcePlan, StepKind, StepPlan, TableInput,
@@ -188,6 +189,13 @@ fn describe_source(source: &SourcePlan) -> Vec<String> {
             });
             format!("file {pattern}{partitions}{watch}")
         }
+        SourceConnector::Kafka(k) => {
+            let topics = match &k.topics {
+                KafkaTopics::List(names) => names.join(", "),
+                KafkaTopics::Pattern(pattern) => pattern.clone(),
+            };
+            format!("kafka {}: {topics}, group {}", k.brokers, k.group)
+        }
         SourceConnector::Stdin => "standard input".to_string(),
         SourceConnector::Generator(g) => {
             let count = g.records.map_or("records without end".to_string(), |n| {
@@ -200,7 +208,10 @@ fn describe_source(source: &SourcePlan) -> Vec<String> {
             )
         }
     };
+    let kafka = matches!(source.connector, SourceConnector::Kafka(_));
     what.push_str(match &source.format {
+        FormatSpec::Bytes if kafka => "; a message is a record",
+        FormatSpec::Json if kafka => "; JSON messages",
         FormatSpec::Lines => "; a line is a record",
         FormatSpec::Json => "; JSON lines",
         FormatSpec::Csv(_) => "; CSV",
@@ -565,6 +576,15 @@ fn describe_sink<P>(plan: &Plan<P>, sink: &SinkPlan) -> String {
                 path.display(),
                 show_size(*roll_bytes)
             )
+        }
+        SinkConnector::Kafka(k) => {
+            let topic = match (&k.topic.fixed, &k.topic.from) {
+                (Some(topic), None) => topic.clone(),
+                (None, Some(from)) => format!("the topic at {from}"),
+                (Some(topic), Some(from)) => format!("the topic at {from}, else {topic}"),
+                (None, None) => String::new(),
+            };
+            format!("kafka {}: {topic}", k.brokers)
         }
         SinkConnector::Blackhole => "dropped, counted".to_string(),
     };

@@ -89,18 +89,86 @@ pub struct JobFailed {
 
 /// Runs the job to its end, or until SIGINT or SIGTERM; shows progress meanwhile.
 fn run_job(plan: Plan, options: RunOptions, shown: &Shown) -> Result<Summary, JobFailed> {
-    let not_started = |message: String| JobFailed {
-        message,
-        summary: None,
-    };
-    let name = plan.name.clone();
     let sandbox = sandbox_notes(&plan);
-    let environment = Environment {
+    let mut again = Again::default();
+    let mut environment = Environment {
         restore: options.restore,
         paranoid: options.paranoid,
         ..Environment::system()
     };
-    let started = Job::start(plan, environment).map_err(|e| not_started(e.to_string()))?;
+    loop {
+        let ended = run_once(plan.clone(), environment.clone(), shown, &sandbox);
+        let (failed, before) = match ended {
+            Ok(summary) => return Ok(summary),
+            Err((failed, None)) => return Err(failed),
+            Err((failed, Some(before))) => (failed, before),
+        };
+        let committed = before.marker.as_ref().map_or(0, |m| m.epoch);
+        let Some(wait) = again.wait(committed) else {
+            return Err(failed);
+        };
+        eprintln!(
+            "the job starts again from its last checkpoint in {} ms: {}",
+            wait.as_millis(),
+            failed.message
+        );
+        std::thread::sleep(wait);
+        environment.restore = Restore::Latest;
+        environment.before = Some(before);
+    }
+}
+
+/// How often a job is started again without getting any further, and how long it waits before.
+#[derive(Default)]
+struct Again {
+    tries: u32,
+    committed: u64,
+}
+
+impl Again {
+    /// A broker that is away for ten minutes is waited for.
+    const TRIES_MAX: u32 = 20;
+
+    /// How long to wait before the next start; none: it does not get any further.
+    fn wait(&mut self, committed: u64) -> Option<Duration> {
+        if committed > self.committed {
+            *self = Again {
+                tries: 0,
+                committed,
+            };
+        }
+        self.tries += 1;
+        let wait = Duration::from_millis(250 << self.tries.min(7)).min(Duration::from_secs(30));
+        (self.tries <= Again::TRIES_MAX).then_some(wait)
+    }
+}
+
+/// A job that failed, and what to start it again with, if that has a chance.
+type FailedOnce = (JobFailed, Option<crate::job::Known>);
+
+fn run_once(
+    plan: Plan,
+    environment: Environment,
+    shown: &Shown,
+    sandbox: &[String],
+) -> Result<Summary, FailedOnce> {
+    let not_started = |message: String| {
+        let failed = JobFailed {
+            message,
+            summary: None,
+        };
+        (failed, None)
+    };
+    let name = plan.name.clone();
+    let known = environment.before.clone();
+    let started = Job::start(plan, environment).map_err(|e| {
+        let (failed, _) = not_started(e.to_string());
+        // The cluster may still be away.
+        (
+            failed,
+            known.filter(|_| matches!(e, crate::runtime::task::TaskError::Again(_))),
+        )
+    })?;
     let job = match started {
         Started::Running(job) => job,
         Started::FinishedBefore(epoch) => {
@@ -129,13 +197,16 @@ fn run_job(plan: Plan, options: RunOptions, shown: &Shown) -> Result<Summary, Jo
     };
     tell_of_waiting(&job, &mut waited, shown);
     let mut summary = reporting::summary(&job, &ending);
-    summary.notes.extend(sandbox);
+    summary.notes.extend(sandbox.iter().cloned());
     match ending {
         JobEnding::Finished | JobEnding::Stopped => Ok(summary),
-        JobEnding::Failed(message) => Err(JobFailed {
-            message,
-            summary: Some(Box::new(summary)),
-        }),
+        JobEnding::Failed(message) => {
+            let failed = JobFailed {
+                message,
+                summary: Some(Box::new(summary)),
+            };
+            Err((failed, job.may_start_again()))
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a sink promises after a crash: a property of the plan, told by `check` and in the summary.
 
+use super::kafka::KafkaDelivery;
 use super::plan::{Plan, SinkConnector, SinkPlan, SourceConnector};
 
 /// What is promised of a sink's records.
@@ -34,8 +35,11 @@ pub fn delivery<P>(plan: &Plan<P>, sink: &SinkPlan) -> Delivery {
         .sources
         .iter()
         .all(|s| !matches!(s.connector, SourceConnector::Stdin));
-    match sink.connector {
+    match &sink.connector {
         SinkConnector::File { .. } if replayed => Delivery::ExactlyOnce,
+        SinkConnector::Kafka(kafka) if replayed && kafka.delivery == KafkaDelivery::ExactlyOnce => {
+            Delivery::ExactlyOnce
+        }
         _ => Delivery::AtLeastOnce,
     }
 }

@@ -11,6 +11,7 @@ mod document;
 #[cfg(test)]
 pub(crate) mod fake;
 mod host;
+pub mod kafka;
 #[cfg(test)]
 mod mutation_tests;
 mod operator;
@@ -28,6 +29,10 @@ mod values;
 pub use check::{CheckOptions, Mode, check_file, check_text};
 pub use delivery::{Delivery, delivery};
 pub use host::{FunctionInfo, LoadedPlugin, PluginHost, PluginRequest};
+pub use kafka::{
+    ClientSetting, KafkaDelivery, KafkaEnd, KafkaOffsets, KafkaSinkPlan, KafkaSourcePlan,
+    KafkaStart, KafkaTopics, OnGap, SinkTopic,
+};
 pub use operator::Operator;
 pub use plan::Plan;
 pub use problem::{Position, Problem, Problems, Span, Texts};

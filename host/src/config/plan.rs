@@ -221,6 +221,8 @@ pub enum SourceConnector {
     Stdin,
     /// Made-up records.
     Generator(GeneratorSpec),
+    /// Topics of a Kafka cluster.
+    Kafka(Box<super::kafka::KafkaSourcePlan>),
 }
 
 /// A seeded generator: record i of partition p is a function of (seed, p, i).
@@ -385,6 +387,8 @@ pub enum SinkConnector {
     },
     /// Counts and drops.
     Blackhole,
+    /// A topic of a Kafka cluster.
+    Kafka(Box<super::kafka::KafkaSinkPlan>),
 }
 
 /// How the console shows records.

@@ -4,11 +4,12 @@
 //! The order of a checkpoint, which is what makes output exactly once:
 //! 1. every task reports its state, and its sinks have closed their parts (synced, hidden);
 //! 2. files of state are written and synced;
-//! 3. the manifest gets its name: from here on the checkpoint counts;
-//! 4. parts are published, by renames that may be repeated;
-//! 5. older checkpoints and their files are removed.
+//! 3. the manifest gets its name: from here on the checkpoint counts, unless
+//! 4. the job's epochs are committed by Kafka transactions: then it counts once its transaction is committed;
+//! 5. parts are published, by renames that may be repeated;
+//! 6. older checkpoints and their files are removed.
 //!
-//! A crash before 3 leaves the checkpoint before; after 3, recovery repeats 4 from the manifest.
+//! A crash before the commit leaves the checkpoint before; after it, recovery repeats 5 from the manifest.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded, select};
 
 use super::commit::{CheckpointStatus, Committer, Order, StoreWait};
+use super::commit_point::CommitPoint;
 use crate::checkpoint::manifest::{Manifest, PartitionPosition, PreparedSink};
 use crate::checkpoint::{CheckpointStore, FORMAT_VERSION, JobIdentity};
 use crate::config::plan::CheckpointPlan;
@@ -25,6 +27,7 @@ use crate::runtime::assemble::Assembly;
 use crate::runtime::task::TaskError;
 use crate::runtime::worker::TaskReport;
 use crate::sink::Sink;
+use crate::source::Committed;
 use crate::time::Clock;
 
 /// How often the keeper looks whether an epoch is due.
@@ -53,6 +56,10 @@ pub struct Keeper {
     pub status: Arc<CheckpointStatus>,
     /// Sinks, by number in the graph, where they take part in checkpoints.
     pub sinks: Vec<Option<Arc<dyn Sink>>>,
+    /// Where epochs are committed.
+    pub commit: Arc<CommitPoint>,
+    /// Who hears of positions, by source.
+    pub committed: Vec<Option<Arc<dyn Committed>>>,
     /// From the tasks. Closed when all are gone.
     pub reports: Receiver<TaskReport>,
 }
@@ -97,6 +104,8 @@ impl Keeper {
             keep: self.plan.keep,
             clock: self.clock.clone(),
             sinks: std::mem::take(&mut self.sinks),
+            commit: Arc::clone(&self.commit),
+            committed: std::mem::take(&mut self.committed),
             status: Arc::clone(&self.status),
             orders: ordered,
             done,
@@ -212,6 +221,7 @@ impl Keeper {
             positions: Vec::new(),
             times: BTreeMap::new(),
             prepared,
+            transaction: self.commit.note(),
         };
         for report in &all {
             self.describe(report, &mut manifest);

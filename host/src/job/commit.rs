@@ -2,8 +2,8 @@
 //!
 //! The tasks do not wait for it, and a store that fails or is slow does not end the job: what failed is tried again, with
 //! growing pauses, until it is done or nobody waits for it any more (`checkpoint.max-age` is the keeper's to watch). Every
-//! step may be repeated. Only two things end the job from here: another process took the checkpoints over, or a sink
-//! cannot publish.
+//! step may be repeated. Three things end the job from here: another process took the checkpoints over, a sink cannot
+//! publish, or an epoch's Kafka transaction did not commit (the job may start anew from what the cluster has).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,13 +14,15 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use parking_lot::Mutex;
 
 use super::chains::Chains;
-use crate::checkpoint::manifest::{Manifest, PreparedSink};
+use super::commit_point::CommitPoint;
+use crate::checkpoint::manifest::{Manifest, PartitionPosition, PreparedSink};
 use crate::checkpoint::{CheckpointStore, JobIdentity, StoreError, StoreErrorKind};
 use crate::crash::{self, CrashPoint};
 use crate::runtime::assemble::Assembly;
 use crate::runtime::snapshot::StatePiece;
 use crate::runtime::task::TaskError;
 use crate::sink::Sink;
+use crate::source::{Committed, Position};
 use crate::time::Clock;
 
 /// The pause after a first failure; each further one doubles it.
@@ -85,6 +87,10 @@ pub struct Committer {
     pub clock: Clock,
     /// Sinks, by number in the graph, where they take part in checkpoints.
     pub sinks: Vec<Option<Arc<dyn Sink>>>,
+    /// Where epochs are committed.
+    pub commit: Arc<CommitPoint>,
+    /// Who hears of positions, by source.
+    pub committed: Vec<Option<Arc<dyn Committed>>>,
     /// For reports.
     pub status: Arc<CheckpointStatus>,
     /// What to make last.
@@ -117,6 +123,9 @@ impl Committer {
         crash::at(CrashPoint::EpochGathered);
         self.patiently(manifest.epoch, || self.store(&mut manifest, chains))?;
         crash::at(CrashPoint::ManifestStored);
+        self.commit
+            .commit(self.assembly.plan(), manifest.epoch, &manifest.positions)?;
+        self.tell(&manifest.positions);
         self.status
             .taken_at
             .store(manifest.taken_at, Ordering::Relaxed);
@@ -165,6 +174,20 @@ impl Committer {
                 return Err(TaskError::Host(error.to_string()));
             }
             pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Tells those who want to know how far sources were read: after the commit, and without waiting.
+    fn tell(&self, positions: &[PartitionPosition]) {
+        let sources = self.assembly.plan().sources.iter().zip(&self.committed);
+        for (source, committed) in sources {
+            let Some(committed) = committed else { continue };
+            if self.commit.has_offsets_of(&source.connector) {
+                continue;
+            }
+            let of = positions.iter().filter(|p| p.source == source.name);
+            let of: Vec<Position> = of.map(|p| Position(p.position.clone())).collect();
+            committed.committed(&of);
         }
     }
 

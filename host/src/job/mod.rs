@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -15,17 +15,22 @@ use crate::runtime::assemble::{Assembly, AssemblySettings};
 use crate::runtime::permits::Permits;
 use crate::runtime::task::TaskError;
 use crate::runtime::worker::{self, CheckpointLine, Ending, Shared};
-use crate::sink::Console;
+use crate::sink::kafka::Transactions;
+use crate::sink::{Console, Sink};
 use crate::time::{Clock, Stopwatch};
 
 use checkpoints::Keeper;
 use commit::CheckpointStatus;
 pub use commit::StoreWait;
+use commit_point::CommitPoint;
+pub use commit_point::Known;
 use recover::Recovery;
+pub(crate) use recover::new_id;
 
 mod chains;
 mod checkpoints;
 mod commit;
+mod commit_point;
 mod recover;
 pub mod report;
 pub mod reporting;
@@ -45,6 +50,8 @@ pub struct Environment {
     pub restore: Restore,
     /// A new plugin instance for every call: slow, and every result must stay the same.
     pub paranoid: bool,
+    /// What this process knew of the job's transactions, where it starts the job anew.
+    pub before: Option<Known>,
 }
 
 impl Environment {
@@ -56,6 +63,7 @@ impl Environment {
             console: Console::stdout(),
             restore: Restore::Latest,
             paranoid: false,
+            before: None,
         }
     }
 }
@@ -113,6 +121,8 @@ pub struct Job {
     checkpoints: Arc<CheckpointStatus>,
     passed_over: Vec<String>,
     clock: Clock,
+    commit: Option<Arc<Transactions>>,
+    again: Arc<AtomicBool>,
 }
 
 impl Job {
@@ -125,6 +135,11 @@ impl Job {
             show_unread: false,
             paranoid: environment.paranoid,
         };
+        let mut commit = CommitPoint::Manifest;
+        let mut commits = || {
+            commit = CommitPoint::open(&plan, environment.before.as_ref())?;
+            Ok(commit.transactions().map(|t| t.known_marker()))
+        };
         let beginning = match &plan.checkpoint {
             None => None,
             Some(checkpoint) => {
@@ -133,19 +148,31 @@ impl Job {
                     &checkpoint.path,
                     &environment.restore,
                     &environment.clock,
+                    &mut commits,
                 )? {
                     Recovery::Finished(beginning) => {
                         let epoch = beginning.epoch;
                         let assembly = Assembly::new(Arc::clone(&plan), settings)?;
-                        sinks::publish_left(&assembly, *beginning, &environment.console)?;
+                        sinks::publish_left(
+                            &assembly,
+                            *beginning,
+                            &environment.console,
+                            commit.transactions(),
+                        )?;
                         return Ok(Started::FinishedBefore(epoch));
                     }
                     Recovery::Begin(beginning) => Some(*beginning),
                 }
             }
         };
+        let transactions = commit.transactions().cloned();
         let assembly = Arc::new(Assembly::new(Arc::clone(&plan), settings)?);
-        let sinks = sinks::open(&assembly, beginning.as_ref(), &environment.console)?;
+        let sinks = sinks::open(
+            &assembly,
+            beginning.as_ref(),
+            &environment.console,
+            transactions.as_ref(),
+        )?;
         let (stop, stopped) = worker::stop_channel();
         let (endings, ended) = unbounded();
         let keeper = beginning
@@ -164,7 +191,7 @@ impl Job {
             checkpoints: line,
         };
         let restored = beginning.as_ref().and_then(|b| b.restored.as_ref());
-        let workers = start::workers(&assembly, &shared, &sinks, restored)?;
+        let (workers, committed) = start::workers(&assembly, &shared, &sinks, restored)?;
         drop(shared);
         let mut count = workers.len();
         let thread = |e: std::io::Error| TaskError::Host(format!("cannot start a thread: {e}"));
@@ -188,6 +215,8 @@ impl Job {
                 epoch,
                 status: Arc::clone(&checkpoints),
                 sinks: sinks.iter().map(Option::clone).collect(),
+                commit: Arc::new(commit),
+                committed,
                 reports: reported,
             };
             count += 1;
@@ -207,13 +236,15 @@ impl Job {
         drop(endings);
         let stop = Arc::new(Mutex::new(Some(stop)));
         let status = Arc::new(Mutex::new(JobStatus::Running));
+        let again = Arc::new(AtomicBool::new(false));
         let (running, over) = worker::stop_channel();
         {
             let (stop, status) = (Arc::clone(&stop), Arc::clone(&status));
+            let again = Arc::clone(&again);
             std::thread::Builder::new()
                 .name(format!("{}/supervisor", plan.name))
                 .spawn(move || {
-                    supervise(count, &ended, &stop, &status);
+                    supervise(count, &ended, &stop, &status, &again, &sinks);
                     drop(running);
                 })
                 .map_err(thread)?;
@@ -228,6 +259,8 @@ impl Job {
             checkpoints,
             passed_over,
             clock,
+            commit: transactions,
+            again,
         };
         Ok(Started::Running(Box::new(job)))
     }
@@ -302,9 +335,26 @@ impl Job {
         &self.passed_over
     }
 
+    /// For a job that failed: whether started anew from what is committed, it may well go on; and what the start
+    /// has to know (`Environment::before`).
+    pub fn may_start_again(&self) -> Option<Known> {
+        let again = self.again.load(Ordering::Acquire);
+        let transactions = self.commit.as_ref().filter(|_| again)?;
+        Some(transactions.known())
+    }
+
     /// Since when it runs.
     pub fn started(&self) -> Stopwatch {
         self.started
+    }
+}
+
+/// Whether the same job, started anew from what is committed, has a chance.
+fn may_go_on(error: &TaskError) -> bool {
+    match error {
+        TaskError::Again(_) => true,
+        TaskError::Sink(error) => error.again,
+        _ => false,
     }
 }
 
@@ -314,6 +364,8 @@ fn supervise(
     ended: &Receiver<(String, Ending)>,
     stop: &Mutex<Option<Sender<std::convert::Infallible>>>,
     status: &Mutex<JobStatus>,
+    again: &AtomicBool,
+    sinks: &[Option<Arc<dyn Sink>>],
 ) {
     let (mut failure, mut stopped) = (None, false);
     for (name, ending) in ended.iter().take(count) {
@@ -327,7 +379,12 @@ fn supervise(
                 stopped = true;
                 stop.lock().take();
             }
-            Ending::Failed(error) => failure = failure.or_else(|| Some(error.to_string())),
+            Ending::Failed(error) => {
+                if failure.is_none() && may_go_on(&error) {
+                    again.store(true, Ordering::Release);
+                }
+                failure = failure.or_else(|| Some(error.to_string()));
+            }
             Ending::Panicked(text) => {
                 failure = failure
                     .or_else(|| Some(format!("task {name} panicked (a bug of the host): {text}")));
@@ -335,6 +392,8 @@ fn supervise(
         }
         if failure.is_some() {
             stop.lock().take();
+            // Writers that wait for something outside would never look up.
+            sinks.iter().flatten().for_each(|s| s.abort());
         }
     }
     let ending = match failure {

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use crate::checkpoint::decide::Wanted;
 use crate::checkpoint::manifest::{Manifest, PartitionPosition, checksum};
+use crate::checkpoint::transaction::decide_committed;
 use crate::checkpoint::{
-    CheckpointStore, JobIdentity, Loaded, RecoveryDecision, decide, decide_and_load,
+    CheckpointStore, Found, JobIdentity, Loaded, RecoveryDecision, decide, decide_and_load,
 };
 use crate::config::Plan;
 use crate::config::plan::StepKind;
@@ -16,6 +17,7 @@ use crate::runtime::assemble::function_of;
 use crate::runtime::graph::{Root, is_stateful};
 use crate::runtime::snapshot::{Chain, JobSnapshot};
 use crate::runtime::task::{OwnedPartition, TaskError};
+use crate::sink::kafka::Marker;
 use crate::time::Clock;
 use crate::window::watermark::PartitionWatermark;
 
@@ -62,14 +64,18 @@ pub enum Recovery {
 }
 
 /// Looks, decides, reads. `place`: `[checkpoint] path`.
+/// `commits`: takes the job's transactions over, where those commit its epochs, and answers what they say; called
+/// once the checkpoints, and so the job, are ours.
 pub fn recover(
     plan: &Plan,
     place: &str,
     restore: &Restore,
     clock: &Clock,
+    commits: &mut dyn FnMut() -> Result<Option<Option<Marker>>, TaskError>,
 ) -> Result<Recovery, TaskError> {
     let host = |e: &dyn std::fmt::Display| TaskError::Host(e.to_string());
     let store = CheckpointStore::open(place, clock).map_err(|e| host(&e))?;
+    let marker = commits()?;
     let identity = identity(plan);
     let mut found = store.find().map_err(|e| host(&e))?;
     let wanted = match restore {
@@ -77,10 +83,14 @@ pub fn recover(
         Restore::None => Wanted::None,
         Restore::Path(path) => Wanted::Epoch(epoch_of(path, &store)?),
     };
-    let (decision, loaded) = decide_and_load(&store, &mut found, &|found| {
-        decide(found, &identity, &wanted)
-    })
-    .map_err(|e| host(&e))?;
+    let by = |found: &[Found]| match (&marker, &wanted) {
+        (Some(marker), Wanted::Latest) => {
+            let committed = marker.as_ref().map(|m| (m.epoch, m.run.as_str()));
+            decide_committed(found, &identity, committed)
+        }
+        _ => decide(found, &identity, &wanted),
+    };
+    let (decision, loaded) = decide_and_load(&store, &mut found, &by).map_err(|e| host(&e))?;
     crate::crash::at(crate::crash::CrashPoint::RecoveryDecided);
     match decision {
         RecoveryDecision::Refuse(why) => {
@@ -100,7 +110,7 @@ pub fn recover(
             })))
         }
         RecoveryDecision::Fresh { next } => {
-            let run = new_run();
+            let run = new_id();
             let beginning = Beginning {
                 store,
                 identity,
@@ -114,11 +124,7 @@ pub fn recover(
         RecoveryDecision::Restore { epoch, passed_over } => {
             let Loaded { manifest, chains } = loaded.expect("what to restore was loaded");
             let snapshot = read(plan, &store, &manifest, chains)?;
-            let last = found
-                .iter()
-                .map(crate::checkpoint::Found::epoch)
-                .max()
-                .unwrap_or(epoch);
+            let last = found.iter().map(Found::epoch).max().unwrap_or(epoch);
             let run = manifest.run.clone();
             let restored = Some(RestoredJob { manifest, snapshot });
             Ok(Recovery::Begin(Box::new(Beginning {
@@ -250,7 +256,7 @@ pub fn identity(plan: &Plan) -> JobIdentity {
 }
 
 /// An id that no other run has.
-pub fn new_run() -> String {
+pub fn new_id() -> String {
     let random =
         std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
     format!("{random:016x}")

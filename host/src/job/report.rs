@@ -22,6 +22,9 @@ pub struct Progress {
     /// How far the slowest step's watermark is behind the newest one of a source, milliseconds of event
     /// time; none while either is unknown.
     pub lag_ms: Option<i64>,
+    /// Records that wait in the sources, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind: Option<u64>,
     /// Event time of each source partition.
     pub partitions: Vec<PartitionTime>,
     /// Event time of each step that has a watermark.
@@ -60,6 +63,9 @@ pub struct PartitionTime {
     pub idle: bool,
     /// Whether it ended.
     pub ended: bool,
+    /// Records that wait in it, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind: Option<u64>,
 }
 
 /// Event time of a step.

@@ -63,6 +63,10 @@ impl ProgressMeter {
             errors: all().map(|n| NodeCounters::get(&n.rejected)).sum(),
             late: all().map(|n| NodeCounters::get(&n.late)).sum(),
             lag_ms: newest.zip(oldest).map(|(n, o)| n.saturating_sub(o).max(0)),
+            behind: partitions
+                .iter()
+                .filter_map(|p| p.behind)
+                .reduce(|a, b| a + b),
             partitions,
             steps,
             state: state_sizes(job),
@@ -104,6 +108,7 @@ fn state_sizes(job: &Job) -> Vec<StateSize> {
 
 fn partition_times(job: &Job) -> Vec<PartitionTime> {
     let assembly = job.assembly();
+    let behind = assembly.counters().behind.lock().clone();
     let partitions = assembly.counters().partitions.lock();
     let shown = partitions
         .iter()
@@ -113,6 +118,7 @@ fn partition_times(job: &Job) -> Vec<PartitionTime> {
             watermark: known(state.watermark.0),
             idle: state.idle,
             ended: state.watermark == Watermark::END,
+            behind: behind.get(&(source, partition)).copied(),
         });
     shown.collect()
 }
@@ -195,7 +201,7 @@ pub fn summary(job: &Job, ending: &JobEnding) -> Summary {
 fn notes(job: &Job) -> Vec<String> {
     let assembly = job.assembly();
     let (plan, counters) = (assembly.plan(), assembly.counters());
-    let mut notes = Vec::new();
+    let mut notes = counters.notes();
     for (sink, c) in assembly.graph().sinks.iter().zip(&counters.sinks) {
         let letters = NodeCounters::get(&c.records_in);
         if let (GraphSink::DeadLetters(node), true) = (sink, letters > 0) {

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Plan;
-use crate::job::recover::{Beginning, new_run};
+use crate::job::recover::{Beginning, new_id};
 use crate::runtime::assemble::Assembly;
 use crate::runtime::graph::GraphSink;
 use crate::runtime::task::TaskError;
+use crate::sink::kafka::Transactions;
 use crate::sink::{Console, Sink, SinkError, SinkRun};
 
 /// One for each sink of the graph, standing where the checkpoint says.
@@ -15,10 +16,16 @@ pub fn open(
     assembly: &Assembly,
     beginning: Option<&Beginning>,
     console: &Console,
+    transactions: Option<&Arc<Transactions>>,
 ) -> Result<Vec<Option<Arc<dyn Sink>>>, TaskError> {
-    opened(assembly, beginning, console, |sink, epoch, prepared| {
-        sink.recover(epoch, prepared)
-    })
+    if let (Some(transactions), Some(beginning)) = (transactions, beginning) {
+        transactions
+            .begin(&beginning.run, beginning.epoch + 1)
+            .map_err(|e| TaskError::Host(e.to_string()))?;
+    }
+    let recover =
+        |sink: &dyn Sink, epoch: u64, prepared: &[serde_json::Value]| sink.recover(epoch, prepared);
+    opened(assembly, beginning, console, transactions, recover)
 }
 
 /// For a job that had finished: its process may have died between the last checkpoint and its publishing.
@@ -26,10 +33,11 @@ pub fn publish_left(
     assembly: &Assembly,
     beginning: Beginning,
     console: &Console,
+    transactions: Option<&Arc<Transactions>>,
 ) -> Result<(), TaskError> {
-    opened(assembly, Some(&beginning), console, |sink, _, prepared| {
-        sink.publish_left(prepared)
-    })?;
+    let publish =
+        |sink: &dyn Sink, _: u64, prepared: &[serde_json::Value]| sink.publish_left(prepared);
+    opened(assembly, Some(&beginning), console, transactions, publish)?;
     Ok(())
 }
 
@@ -37,14 +45,16 @@ fn opened(
     assembly: &Assembly,
     beginning: Option<&Beginning>,
     console: &Console,
+    transactions: Option<&Arc<Transactions>>,
     bring: impl Fn(&dyn Sink, u64, &[serde_json::Value]) -> Result<(), SinkError>,
 ) -> Result<Vec<Option<Arc<dyn Sink>>>, TaskError> {
     let plan = assembly.plan();
     let run = SinkRun {
-        id: beginning.map_or_else(new_run, |b| b.run.clone()),
+        id: beginning.map_or_else(new_id, |b| b.run.clone()),
         checkpoints: beginning.is_some(),
         first_epoch: beginning.map_or(0, |b| b.epoch + 1),
         console: console.clone(),
+        transactions: transactions.cloned(),
     };
     let mut sinks = Vec::new();
     for at in &assembly.graph().sinks {

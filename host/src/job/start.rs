@@ -17,20 +17,25 @@ use crate::runtime::snapshot::{JobSnapshot, TaskChains};
 use crate::runtime::task::{Task, TaskError};
 use crate::runtime::worker::{CHANNEL_MESSAGES, Shared, Worker};
 use crate::sink::{Sink, SinkError};
-use crate::source::{PartitionReader, Position};
+use crate::source::{Committed, PartitionReader, Position};
 
 /// All channels of a job: by (stage, task) that receives, in the order of channel numbers.
 type Inboxes = BTreeMap<(usize, usize), Vec<Receiver<Message>>>;
 /// By (stage, task) that sends: for each stage downstream, one a task.
 type Outlets = BTreeMap<(usize, usize), BTreeMap<usize, Vec<Sender<Message>>>>;
 
+/// Workers with names for their threads; who hears of positions, by source.
+type Workers = (Vec<(String, Worker)>, Vec<Option<Arc<dyn Committed>>>);
+
 /// All workers of a job, with names for their threads.
+/// Also answers who hears of positions, by source.
 pub fn workers(
     assembly: &Assembly,
     shared: &Shared,
     sinks: &[Option<Arc<dyn Sink>>],
     restored: Option<&RestoredJob>,
-) -> Result<Vec<(String, Worker)>, TaskError> {
+) -> Result<Workers, TaskError> {
+    let mut committed: Vec<Option<Arc<dyn Committed>>> = vec![None; assembly.plan().sources.len()];
     let (mut inboxes, mut outlets) = channels(assembly);
     let tasks = assembly.parallelism();
     let plan = assembly.plan();
@@ -47,6 +52,7 @@ pub fn workers(
     for (stage, at) in assembly.graph().stages.iter().enumerate() {
         let mut readers = match at.source {
             Some(source) => readers(
+                &mut committed[usize::from(source)],
                 assembly,
                 shared,
                 source,
@@ -84,7 +90,7 @@ pub fn workers(
             workers.push((format!("{}/{label}/{index}", plan.name), worker));
         }
     }
-    Ok(workers)
+    Ok((workers, committed))
 }
 
 /// Gives the tasks of a stage their state back, as many at a time as there are cores.
@@ -138,6 +144,7 @@ fn channels(assembly: &Assembly) -> (Inboxes, Outlets) {
 
 /// Finds the source's partitions and deals them to its tasks: those that were read before go on where they stood.
 fn readers(
+    committed: &mut Option<Arc<dyn Committed>>,
     assembly: &Assembly,
     shared: &Shared,
     index: NodeIndex,
@@ -180,6 +187,10 @@ fn readers(
         senders[task]
             .send(reader)
             .expect("the other end is held here");
+    }
+    *committed = source.committed();
+    for note in source.notes() {
+        assembly.counters().note(note);
     }
     let next_look = shared.clock.now();
     let mut finder = source.discover_again_ms().is_some().then_some(Finder {

@@ -95,6 +95,9 @@ impl LeastOf {
     }
 }
 
+/// Notes that are kept.
+const NOTES_MAX: usize = 200;
+
 /// All counters of a job.
 #[derive(Debug, Default)]
 pub struct JobCounters {
@@ -104,6 +107,10 @@ pub struct JobCounters {
     pub steps: Vec<NodeCounters>,
     /// By sink of the graph.
     pub sinks: Vec<NodeCounters>,
+    /// What a user must know of what happened.
+    notes: Mutex<Vec<String>>,
+    /// Records between position and end of source partitions, where that is known.
+    pub behind: Mutex<BTreeMap<(NodeIndex, u32), u64>>,
     /// Where each source partition's time stands.
     pub partitions: Mutex<BTreeMap<(NodeIndex, u32), PartitionState>>,
 }
@@ -125,7 +132,22 @@ impl JobCounters {
             sources: zeros(sources),
             steps: zeros(steps),
             sinks: zeros(sinks),
+            notes: Mutex::default(),
+            behind: Mutex::default(),
             partitions: Mutex::default(),
         }
+    }
+
+    /// Keeps a note for the summary; the first few hundred.
+    pub fn note(&self, note: String) {
+        let mut notes = self.notes.lock();
+        if notes.len() < NOTES_MAX {
+            notes.push(note);
+        }
+    }
+
+    /// The notes so far.
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.lock().clone()
     }
 }

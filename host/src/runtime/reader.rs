@@ -198,7 +198,9 @@ impl Reader {
             )));
         };
         let partition = self.open[next].reader.partition();
-        match self.open[next].reader.read(limits)? {
+        let read = self.open[next].reader.read(limits)?;
+        self.tell(task, next);
+        match read {
             Read::Batch(batch, bad) => {
                 let at = &mut self.open[next];
                 (at.silent_since, at.idle) = (None, false);
@@ -260,6 +262,18 @@ impl Reader {
                 task.end_partition(partition);
                 Ok(Polled::Time)
             }
+        }
+    }
+
+    /// What is known of a partition beside its records.
+    fn tell(&mut self, task: &Task, open: usize) {
+        let reader = &mut self.open[open].reader;
+        for note in reader.take_notes() {
+            task.counters().note(note);
+        }
+        if let Some(behind) = reader.lag() {
+            let at = (self.index, reader.partition());
+            task.counters().behind.lock().insert(at, behind);
         }
     }
 

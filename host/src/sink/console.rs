@@ -76,6 +76,7 @@ fn error(sink: &str, e: &io::Error) -> SinkError {
     SinkError {
         sink: sink.to_string(),
         message: format!("cannot write to standard output: {e}"),
+        again: false,
         reader_gone: e.kind() == io::ErrorKind::BrokenPipe,
     }
 }

@@ -10,6 +10,7 @@ pub mod dead_letters;
 pub mod encode;
 pub mod file;
 pub mod folder;
+pub mod kafka;
 pub mod memory;
 pub mod parts;
 pub mod table;
@@ -52,6 +53,8 @@ pub trait Sink: Send + Sync {
         let _ = prepared;
         Ok(())
     }
+    /// The job failed: writers that wait for something outside give up. May be called at any time.
+    fn abort(&self) {}
     /// The writer of a task.
     fn writer(&self, task: usize) -> Result<Box<dyn SinkWriter>, SinkError>;
 }
@@ -67,6 +70,8 @@ pub struct SinkRun {
     pub first_epoch: u64,
     /// Standard output.
     pub console: Console,
+    /// Transactions of the job, where a sink is to be exactly once by them.
+    pub transactions: Option<std::sync::Arc<kafka::Transactions>>,
 }
 
 /// The sink of a plan.
@@ -95,6 +100,11 @@ pub fn open(plan: &SinkPlan, run: &SinkRun) -> Result<Box<dyn Sink>, SinkError> 
                 &plan.name, path, folder, settings, run,
             )?)
         }
+        SinkConnector::Kafka(kafka) => Box::new(kafka::KafkaSink::open(
+            &plan.name,
+            kafka,
+            run.transactions.as_ref(),
+        )?),
         SinkConnector::Blackhole => Box::new(blackhole::Blackhole::default()),
     })
 }
@@ -109,6 +119,8 @@ pub struct SinkError {
     pub message: String,
     /// Whoever read the output went away (`| head`): the job ends, but nothing is wrong.
     pub reader_gone: bool,
+    /// Started anew from what is committed, the job may well go on.
+    pub again: bool,
 }
 
 impl SinkError {
@@ -118,6 +130,7 @@ impl SinkError {
             sink: sink.to_string(),
             message: message.into(),
             reader_gone: false,
+            again: false,
         }
     }
 }

@@ -48,6 +48,7 @@ fn run(id: &str, checkpoints: bool) -> SinkRun {
         id: id.to_string(),
         checkpoints,
         first_epoch: u64::from(checkpoints),
+        transactions: None,
         console: Screen::default().console(),
     }
 }

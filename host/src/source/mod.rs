@@ -11,6 +11,7 @@ pub mod file;
 pub mod file_reader;
 pub mod generator;
 pub mod identity;
+pub mod kafka;
 pub mod lines;
 pub mod memory;
 pub mod pump;
@@ -73,6 +74,20 @@ pub trait PartitionReader: Send {
     fn position(&self) -> Position;
     /// Goes on from a position of this or an earlier process.
     fn seek(&mut self, position: &Position) -> Result<(), SourceError>;
+    /// Records between the position and the end of the partition, where that is known.
+    fn lag(&self) -> Option<u64> {
+        None
+    }
+    /// What a user must know of what happened since the last call (records that were gone …).
+    fn take_notes(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Hears of positions once a checkpoint has them: a place outside the job where others look for them.
+pub trait Committed: Send + Sync {
+    /// These are durable. Must not wait.
+    fn committed(&self, positions: &[Position]);
 }
 
 /// A source as a task sees it: finds partitions, now and (growing folders) later.
@@ -92,6 +107,10 @@ pub trait Source: Send {
     /// What a user should know about how this source is read (a file that could not be split …).
     fn notes(&self) -> Vec<String> {
         Vec::new()
+    }
+    /// Who hears of positions that a checkpoint has; asked after the first `discover`.
+    fn committed(&self) -> Option<std::sync::Arc<dyn Committed>> {
+        None
     }
 }
 
@@ -117,6 +136,9 @@ pub fn open(
     })?;
     Ok(match &plan.connector {
         SourceConnector::File { .. } => Box::new(file::FileSource::new(plan, index)),
+        SourceConnector::Kafka(kafka) => {
+            Box::new(kafka::KafkaSource::new(&plan.name, kafka, index))
+        }
         SourceConnector::Stdin => Box::new(stdin::StdinSource::new(plan, index)),
         SourceConnector::Generator(spec) => Box::new(generator::GeneratorSource::new(
             &plan.name,
@@ -143,7 +165,7 @@ pub fn check(plan: &SourcePlan) -> Result<(), String> {
             }
             Ok(())
         }
-        SourceConnector::Stdin => Ok(()),
+        SourceConnector::Stdin | SourceConnector::Kafka(_) => Ok(()),
         SourceConnector::Generator(spec) => match &spec.template {
             Some(template) => GeneratorTemplate::parse(template).map(|_| ()),
             None => Ok(()),

@@ -78,9 +78,7 @@ impl Broker {
             Life::Detached => ":",
         };
         // The broker must not hold our pipe's reading end, nor the one that tells its id.
-        let script = format!(
-            "\"$@\" </dev/null >&2 & pid=$!; echo $pid; exec >/dev/null; {watch}"
-        );
+        let script = format!("\"$@\" </dev/null >&2 & pid=$!; echo $pid; exec >/dev/null; {watch}");
         let mut shell = Command::new("setsid")
             .args(["sh", "-c", &script, "broker"])
             .args(&java)

@@ -55,7 +55,8 @@ impl Default for Settings {
 const CLUSTER: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
 
 /// Each differs from Kafka's default for one of: one broker only; less to create at the start; shorter waits for
-/// things that tests wait for (rebalances, a killed broker's registration, transactions that ran out of time).
+/// things that tests wait for (rebalances, a killed broker's registration, transactions that ran out of time);
+/// records are kept whatever their timestamps say, since tests date theirs to 1970.
 const PROPERTIES: &str = "\
 process.roles=broker,controller
 node.id=1
@@ -86,6 +87,7 @@ background.threads=2
 log.cleaner.dedupe.buffer.size=2097152
 log.cleaner.threads=1
 controlled.shutdown.enable=false
+log.retention.ms=-1
 ";
 
 impl Settings {

@@ -68,7 +68,11 @@ fn points(folder: &Path) -> Result<Vec<String>> {
     command.env("WASMILL_CRASH_AT", "?");
     let said = run(command, b"")?.expect_code(2)?.stderr;
     let names = said.split("names: ").nth(1).context("names are listed")?;
-    Ok(names.split_whitespace().map(str::to_owned).collect())
+    // Those of Kafka's transactions have a test of their own, with a broker.
+    let names = names
+        .split_whitespace()
+        .filter(|n| !n.starts_with("transaction"));
+    Ok(names.map(str::to_owned).collect())
 }
 
 /// Looks at the folder again and again until told to stop. Parts never change and never go, each is whole.

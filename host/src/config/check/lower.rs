@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::super::host::PluginHost;
+use super::super::kafka::{ClientSetting, KafkaDelivery, KafkaSinkPlan};
 use super::super::plan::{
     CheckpointPlan, EventTime, Input, Node, OnError, Plan, SinkConnector, SinkPlan,
     SourceConnector, SourcePlan, StatePlan, StepKind, StepPlan, TableInput, TablePlan,
@@ -99,12 +100,15 @@ impl<H: PluginHost> Checker<'_, H> {
                         roll_every_ms,
                         overwrite,
                     },
+                    SinkConnector::Kafka(kafka) => {
+                        SinkConnector::Kafka(Box::new(self.kafka_sink(&kafka)))
+                    }
                     other => other,
                 },
             })
             .collect();
         Plan {
-            name: spec.name.clone().unwrap_or_else(|| self.file_stem()),
+            name: self.job_name(),
             base: self.base.clone(),
             parallelism: self
                 .options
@@ -149,6 +153,32 @@ impl<H: PluginHost> Checker<'_, H> {
         }
     }
 
+    fn job_name(&self) -> String {
+        let typed = self.spec.name.clone();
+        typed.unwrap_or_else(|| self.file_stem())
+    }
+
+    fn resolved(&self, client: &[ClientSetting]) -> Vec<ClientSetting> {
+        let rules = &self.options.operator.secrets;
+        client.iter().map(|s| s.resolved(rules)).collect()
+    }
+
+    fn kafka_sink(&self, kafka: &KafkaSinkPlan) -> KafkaSinkPlan {
+        let checkpoint = self.spec.checkpoint.as_ref();
+        KafkaSinkPlan {
+            // Without checkpoints there are no epochs to commit.
+            delivery: if checkpoint.is_some() {
+                kafka.delivery
+            } else {
+                KafkaDelivery::AtLeastOnce
+            },
+            client: self.resolved(&kafka.client),
+            job: self.job_name(),
+            every_ms: checkpoint.map(|c| c.every_ms),
+            ..kafka.clone()
+        }
+    }
+
     /// A job without name is called like its file.
     fn file_stem(&self) -> String {
         let stem = std::path::Path::new(&self.problems.texts.file).file_stem();
@@ -178,6 +208,14 @@ impl<H: PluginHost> Checker<'_, H> {
                 partitions,
                 watch_ms,
             },
+            SourceConnector::Kafka(kafka) => {
+                let mut kafka = *kafka;
+                if kafka.group.is_empty() {
+                    kafka.group = format!("wasmill.{}.{}", self.job_name(), source.name.value);
+                }
+                kafka.client = self.resolved(&kafka.client);
+                SourceConnector::Kafka(Box::new(kafka))
+            }
             other => other,
         };
         SourcePlan {

@@ -1,6 +1,7 @@
 //! Rules that need the whole graph: keys, time, policies, places.
 
 use super::super::host::PluginHost;
+use super::super::kafka::{KafkaDelivery, KafkaSinkPlan, KafkaTopics};
 use super::super::plan::{OnError, Port, SinkConnector, SourceConnector};
 use super::super::reader::At;
 use super::super::spec::{Doing, SourceSpec};
@@ -93,6 +94,10 @@ impl<H: PluginHost> Checker<'_, H> {
         for file in spec.tables.iter().filter_map(|t| t.file.as_ref()) {
             self.check_files(file);
         }
+        if !self.is_test() {
+            self.check_secrets();
+            self.check_transactions();
+        }
         let mut folders: Vec<(std::path::PathBuf, &str)> = Vec::new();
         for sink in &spec.sinks {
             let Some(SinkConnector::File { path, .. }) = &sink.connector else {
@@ -114,6 +119,77 @@ impl<H: PluginHost> Checker<'_, H> {
                 );
             }
             folders.push((path, &sink.name.value));
+        }
+    }
+
+    /// Exactly-once Kafka sinks share one producer, and its transaction is kept track of beside a topic.
+    pub(super) fn check_transactions(&mut self) {
+        let spec = self.spec;
+        if spec.checkpoint.is_none() {
+            return;
+        }
+        let sinks: Vec<_> = spec
+            .sinks
+            .iter()
+            .filter_map(|s| match &s.connector {
+                Some(SinkConnector::Kafka(k)) if k.delivery == KafkaDelivery::ExactlyOnce => {
+                    Some((&s.name, k))
+                }
+                _ => None,
+            })
+            .collect();
+        let Some((first_name, first)) = sinks.first() else {
+            return;
+        };
+        let settings = |k: &KafkaSinkPlan| {
+            let client = k.client.iter().map(|s| (s.name.clone(), s.text.clone()));
+            (
+                k.brokers.clone(),
+                k.partitioner,
+                k.compression,
+                client.collect::<Vec<_>>(),
+            )
+        };
+        for (name, sink) in &sinks[1..] {
+            if settings(sink) != settings(first) {
+                let message = format!(
+                    "sinks {:?} and {:?} are exactly once by one transaction, and have different \"brokers\", \"partitioner\", \"compression\" or \"client\"",
+                    first_name.value, name.value
+                );
+                self.problems
+                    .error(name.span, message)
+                    .help("make them equal, or set delivery = \"at-least-once\" on one of them");
+            }
+        }
+        let read = spec.sources.iter().any(|s| match &s.connector {
+            Some(SourceConnector::Kafka(k)) => {
+                k.brokers == first.brokers && matches!(k.topics, KafkaTopics::List(_))
+            }
+            _ => false,
+        });
+        if !read && sinks.iter().all(|(_, k)| k.topic.fixed.is_none()) {
+            self.problems
+                .error(first_name.span, "delivery = \"exactly-once\" needs a topic that is known beforehand: what was committed is noted beside it")
+                .help("add \"topic\": records that name none at \"topic-from\" go there");
+        }
+    }
+
+    /// Secrets of clients can be had.
+    fn check_secrets(&mut self) {
+        let spec = self.spec;
+        let sources = spec.sources.iter().filter_map(|s| match &s.connector {
+            Some(SourceConnector::Kafka(kafka)) => Some(&kafka.client),
+            _ => None,
+        });
+        let sinks = spec.sinks.iter().filter_map(|s| match &s.connector {
+            Some(SinkConnector::Kafka(kafka)) => Some(&kafka.client),
+            _ => None,
+        });
+        for setting in sources.chain(sinks).flatten() {
+            if let Err(e) = setting.text.resolve(&self.options.operator.secrets) {
+                self.problems
+                    .error(setting.span, format!("{:?}: {e}", setting.name));
+            }
         }
     }
 
@@ -216,7 +292,9 @@ impl<H: PluginHost> Checker<'_, H> {
     }
 
     fn source_facts(&mut self, index: usize, source: &SourceSpec) -> Facts {
-        if source.event_time.is_some() && source.timestamp.is_none() && !self.is_test() {
+        // Records of a topic have keys and timestamps of their own.
+        let kafka = matches!(source.connector, Some(SourceConnector::Kafka(_)));
+        if source.event_time.is_some() && source.timestamp.is_none() && !kafka && !self.is_test() {
             let span = source.event_time.as_ref().map(|e| e.span);
             let message = format!(
                 "{:?} has \"event-time\" but no \"timestamp\": its watermark moves only at the end of input",
@@ -225,8 +303,8 @@ impl<H: PluginHost> Checker<'_, H> {
             self.problems.warning(span, message);
         }
         Facts {
-            keyed: source.key.is_some() || self.is_test(),
-            timestamps: source.timestamp.is_some() || self.is_test(),
+            keyed: source.key.is_some() || kafka || self.is_test(),
+            timestamps: source.timestamp.is_some() || kafka || self.is_test(),
             event_time: source.event_time.is_some(),
             unbounded: !source.bounded,
             silent: SourceSet::of(source.event_time.is_none().then_some(index)),

@@ -62,10 +62,7 @@ pub(super) fn source(reader: &mut Reader<'_>, problems: &mut Problems) -> TypedS
             }
         }
         Kind::Generator => generator(reader, problems),
-        Kind::Kafka => {
-            super::sink::kafka_later(kind.span, problems);
-            kafka(reader, problems)
-        }
+        Kind::Kafka => kafka(reader, problems),
     }
 }
 
@@ -202,36 +199,30 @@ fn generator(reader: &mut Reader<'_>, problems: &mut Problems) -> TypedSource {
     }
 }
 
-/// Kafka's keys are read, so that a file written for it is checked; see `kafka_later`.
 fn kafka(reader: &mut Reader<'_>, problems: &mut Problems) -> TypedSource {
-    reader.required_string("brokers", problems);
-    if !reader.has("topics") {
-        reader.require("topic", problems);
-    }
-    for key in ["topic", "topics"] {
-        reader.strings(key, problems);
-    }
-    reader.string("group", problems);
-    for key in ["start", "end", "client"] {
-        reader.any(key);
-    }
-    reader.one_of(
-        "isolation",
-        &[("read-committed", ()), ("read-uncommitted", ())],
-        problems,
-    );
-    reader.one_of(
-        "on-gap",
-        &[("fail", ()), ("earliest", ()), ("latest", ())],
-        problems,
-    );
-    let format = format(reader, false, problems);
+    let plan = super::kafka::source(reader, problems);
+    let format = message_format(reader, problems);
     TypedSource {
-        connector: None,
+        bounded: plan.as_ref().is_some_and(|p| p.end.is_some()),
+        connector: plan.map(|p| SourceConnector::Kafka(Box::new(p))),
         path_span: None,
-        bounded: false,
         format,
     }
+}
+
+/// A message is a value, whatever lines are in it.
+fn message_format(reader: &mut Reader<'_>, problems: &mut Problems) -> FormatSpec {
+    let choices = [
+        ("bytes", FormatSpec::Bytes),
+        ("json", FormatSpec::Json),
+        ("lines", FormatSpec::Bytes),
+    ];
+    for key in ["delimiter", "header", "columns", "null", "types"] {
+        reader.elsewhere(key, "messages of a topic are bytes or JSON");
+    }
+    reader
+        .one_of("format", &choices, problems)
+        .map_or(FormatSpec::Bytes, |f| f.value)
 }
 
 fn format(reader: &mut Reader<'_>, whole_files: bool, problems: &mut Problems) -> FormatSpec {

@@ -3,6 +3,7 @@
 
 mod common;
 mod connector;
+mod kafka;
 mod plugin;
 mod sink;
 mod source;

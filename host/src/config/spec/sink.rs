@@ -20,11 +20,6 @@ pub struct SinkSpec {
     pub path_span: Option<Span>,
 }
 
-/// The one place that says that Kafka is not built yet.
-pub(super) fn kafka_later(span: Span, problems: &mut Problems) {
-    problems.error(span, "type = \"kafka\" comes in a later version of wasmill");
-}
-
 #[derive(Clone, Copy)]
 enum Kind {
     Console,
@@ -52,7 +47,12 @@ pub(super) fn read(name: At<String>, reader: &mut Reader<'_>, problems: &mut Pro
                 "overwrite",
                 "brokers",
                 "topic",
+                "topic-from",
                 "delivery",
+                "partitioner",
+                "compression",
+                "headers",
+                "client",
             ] {
                 reader.any(key);
             }
@@ -83,23 +83,8 @@ pub(super) fn read(name: At<String>, reader: &mut Reader<'_>, problems: &mut Pro
             ..
         }) => Some(SinkConnector::Blackhole),
         Some(At {
-            value: Kind::Kafka,
-            span,
-        }) => {
-            kafka_later(span, problems);
-            reader.required_string("brokers", problems);
-            reader.require("topic", problems);
-            for key in ["topic", "client", "key", "partitioner", "compression"] {
-                reader.any(key);
-            }
-            reader.one_of(
-                "delivery",
-                &[("exactly-once", ()), ("at-least-once", ())],
-                problems,
-            );
-            reader.one_of("format", &[("json", ()), ("value", ())], problems);
-            None
-        }
+            value: Kind::Kafka, ..
+        }) => super::kafka::sink(reader, problems).map(|p| SinkConnector::Kafka(Box::new(p))),
     };
     SinkSpec {
         name,

@@ -187,6 +187,11 @@ pub struct Task {
 }
 
 impl Task {
+    /// Counters of the job.
+    pub fn counters(&self) -> &JobCounters {
+        &self.counters
+    }
+
     /// `sinks`: a writer for each sink of the graph that this task's stage leads to. `dealers`: number of
     /// tasks of each stage downstream. `silent`: channels of tasks that read sources.
     #[expect(
@@ -861,6 +866,9 @@ pub enum TaskError {
     /// The host itself (no thread to be had, a plugin that does not open any more …).
     #[error("{0}")]
     Host(String),
+    /// A commit that did not happen, or of which nobody knows: started anew, the job goes on from what is committed.
+    #[error("{0}")]
+    Again(String),
     /// Bytes of state that are none.
     #[error("state that is to be restored is broken: {0}")]
     State(#[from] crate::state::Malformed),

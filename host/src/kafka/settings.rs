@@ -1,0 +1,258 @@
+//! Which of librdkafka's settings a job may set, and what we set ourselves.
+//!
+//! An allow-list: whatever loads code, runs a command or reads a file by path is left out, as is what the host
+//! decides itself (groups, offsets, transactions). Keys and certificates are given as text, by `${file:…}` if need be.
+
+use super::client::Kind;
+
+/// For both.
+const COMMON: &[&str] = &[
+    "broker.address.family",
+    "client.id",
+    "client.rack",
+    "connections.max.idle.ms",
+    "metadata.max.age.ms",
+    "reconnect.backoff.max.ms",
+    "reconnect.backoff.ms",
+    "request.timeout.ms",
+    "retry.backoff.max.ms",
+    "retry.backoff.ms",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.password",
+    "sasl.username",
+    "security.protocol",
+    "socket.connection.setup.timeout.ms",
+    "socket.keepalive.enable",
+    "socket.nagle.disable",
+    "socket.receive.buffer.bytes",
+    "socket.send.buffer.bytes",
+    "socket.timeout.ms",
+    "ssl.ca.pem",
+    "ssl.certificate.pem",
+    "ssl.cipher.suites",
+    "ssl.endpoint.identification.algorithm",
+    "ssl.key.password",
+    "ssl.key.pem",
+    "topic.metadata.refresh.interval.ms",
+];
+
+const CONSUMER: &[&str] = &[
+    "check.crcs",
+    "fetch.error.backoff.ms",
+    "fetch.max.bytes",
+    "fetch.message.max.bytes",
+    "fetch.min.bytes",
+    "fetch.queue.backoff.ms",
+    "fetch.wait.max.ms",
+    "max.partition.fetch.bytes",
+    "queued.max.messages.kbytes",
+    "queued.min.messages",
+    "receive.message.max.bytes",
+];
+
+const PRODUCER: &[&str] = &[
+    "batch.num.messages",
+    "batch.size",
+    "compression.level",
+    "linger.ms",
+    "message.max.bytes",
+    "message.timeout.ms",
+    "queue.buffering.max.kbytes",
+    "queue.buffering.max.messages",
+    "sticky.partitioning.linger.ms",
+    "transaction.timeout.ms",
+];
+
+/// Keys that people do write, and what to say.
+const REFUSED: &[(&str, &str)] = &[
+    ("plugin.library.paths", "it loads code into the host"),
+    ("ssl.engine.location", "it loads code into the host"),
+    ("ssl.providers", "it loads code into the host"),
+    ("sasl.kerberos.kinit.cmd", "it runs a command"),
+    (
+        "ssl.ca.location",
+        "it reads a file of the host's: give the text, ssl.ca.pem = \"${file:PATH}\"",
+    ),
+    (
+        "ssl.certificate.location",
+        "it reads a file of the host's: give the text, ssl.certificate.pem = \"${file:PATH}\"",
+    ),
+    (
+        "ssl.key.location",
+        "it reads a file of the host's: give the text, ssl.key.pem = \"${file:PATH}\"",
+    ),
+    (
+        "ssl.keystore.location",
+        "it reads a file of the host's: give ssl.certificate.pem and ssl.key.pem",
+    ),
+    ("ssl.crl.location", "it reads a file of the host's"),
+    ("sasl.kerberos.keytab", "it reads a file of the host's"),
+    (
+        "bootstrap.servers",
+        "it is \"brokers\" of the source or sink",
+    ),
+    (
+        "metadata.broker.list",
+        "it is \"brokers\" of the source or sink",
+    ),
+    ("group.id", "it is \"group\" of the source"),
+    (
+        "auto.offset.reset",
+        "where to begin is \"start\", and what to do about lost offsets \"on-gap\"",
+    ),
+    (
+        "enable.auto.commit",
+        "offsets are committed with the job's checkpoints",
+    ),
+    (
+        "enable.auto.offset.store",
+        "offsets are committed with the job's checkpoints",
+    ),
+    ("isolation.level", "it is \"isolation\" of the source"),
+    (
+        "transactional.id",
+        "transactions are the host's: delivery = \"exactly-once\"",
+    ),
+    ("enable.idempotence", "it is always on"),
+    ("acks", "all in-sync replicas acknowledge, always"),
+    (
+        "request.required.acks",
+        "all in-sync replicas acknowledge, always",
+    ),
+    ("partitioner", "it is \"partitioner\" of the sink"),
+    ("compression.type", "it is \"compression\" of the sink"),
+    ("compression.codec", "it is \"compression\" of the sink"),
+];
+
+/// Keys that a client of this kind takes.
+pub fn allowed(kind: Kind) -> impl Iterator<Item = &'static str> {
+    let own = match kind {
+        Kind::Consumer => CONSUMER,
+        Kind::Producer => PRODUCER,
+    };
+    COMMON.iter().chain(own).copied()
+}
+
+/// What is wrong with a key; none: it may be set.
+pub fn refusal(kind: Kind, key: &str) -> Option<String> {
+    if allowed(kind).any(|k| k == key) {
+        return None;
+    }
+    if let Some((_, why)) = REFUSED.iter().find(|(k, _)| *k == key) {
+        return Some(format!("{key:?} cannot be set: {why}"));
+    }
+    let other = match kind {
+        Kind::Consumer => Kind::Producer,
+        Kind::Producer => Kind::Consumer,
+    };
+    if allowed(other).any(|k| k == key) {
+        let of = if other == Kind::Consumer {
+            "sources"
+        } else {
+            "sinks"
+        };
+        return Some(format!("{key:?} is a setting of {of}"));
+    }
+    Some(format!(
+        "{key:?} is not among the client settings that a job may set"
+    ))
+}
+
+/// Bytes that are fetched ahead of what the job has read, over all partitions of a source.
+pub const FETCH_BYTES: usize = 8 << 20;
+
+/// Bytes that wait to be written, over all tasks of a sink.
+pub const SEND_BYTES: usize = 16 << 20;
+
+/// What every consumer of ours begins with; a job's own settings win over the first group.
+pub fn consumer(partitions: usize) -> Vec<(&'static str, String)> {
+    // librdkafka counts it by partition where each has its own queue.
+    let each = (FETCH_BYTES / 1024 / partitions.max(1)).max(256);
+    vec![
+        ("queued.max.messages.kbytes", each.to_string()),
+        ("fetch.max.bytes", FETCH_BYTES.to_string()),
+        ("fetch.wait.max.ms", "100".into()),
+        ("fetch.queue.backoff.ms", "2".into()),
+        ("socket.keepalive.enable", "true".into()),
+    ]
+}
+
+/// What every consumer of ours ends with: nothing wins over these.
+pub const CONSUMER_FIXED: &[(&str, &str)] = &[
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "error"),
+    ("enable.partition.eof", "true"),
+    ("allow.auto.create.topics", "false"),
+];
+
+/// What every producer of ours begins with.
+pub fn producer() -> Vec<(&'static str, String)> {
+    vec![
+        (
+            "queue.buffering.max.kbytes",
+            (SEND_BYTES / 1024).to_string(),
+        ),
+        ("queue.buffering.max.messages", "1000000".into()),
+        ("linger.ms", "5".into()),
+        ("batch.size", "262144".into()),
+        ("socket.keepalive.enable", "true".into()),
+    ]
+}
+
+/// What every producer of ours ends with.
+pub const PRODUCER_FIXED: &[(&str, &str)] = &[
+    ("enable.idempotence", "true"),
+    ("delivery.report.only.error", "true"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::Client;
+
+    #[test]
+    fn what_loads_code_or_reads_files_is_refused_by_name() {
+        for key in [
+            "plugin.library.paths",
+            "sasl.kerberos.kinit.cmd",
+            "ssl.ca.location",
+        ] {
+            let why = refusal(Kind::Consumer, key).expect("refused");
+            assert!(why.contains("cannot be set"), "{why}");
+        }
+        assert!(refusal(Kind::Producer, "linger.ms").is_none());
+        let why = refusal(Kind::Consumer, "linger.ms").expect("refused");
+        assert!(why.contains("of sinks"), "{why}");
+    }
+
+    #[test]
+    fn every_key_that_we_set_or_allow_exists_in_the_client_library() {
+        let consumer = consumer(3);
+        let all: Vec<(&str, &str)> = consumer.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        Client::new(
+            Kind::Consumer,
+            all.into_iter().chain(CONSUMER_FIXED.iter().copied()),
+        )
+        .expect("a consumer");
+        let producer = producer();
+        let all: Vec<(&str, &str)> = producer.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        Client::new(
+            Kind::Producer,
+            all.into_iter().chain(PRODUCER_FIXED.iter().copied()),
+        )
+        .expect("a producer");
+        for kind in [Kind::Consumer, Kind::Producer] {
+            for key in allowed(kind) {
+                let said = Client::new(kind, [(key, "\u{1}")])
+                    .err()
+                    .unwrap_or_default();
+                assert!(
+                    !said.contains("No such configuration property"),
+                    "{key}: {said}"
+                );
+            }
+        }
+    }
+}

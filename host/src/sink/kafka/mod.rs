@@ -1,0 +1,113 @@
+//! Topics of a Kafka cluster.
+//!
+//! `at-least-once`: one idempotent producer a sink; an epoch ends when all that was sent is acknowledged.
+//! `exactly-once`: one transactional producer a job; the transaction of an epoch is the job's commit point
+//! (`Transactions`). Only delivery reports say what was delivered; a flush that answers "ok" says nothing.
+
+mod encode;
+mod transactions;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::config::kafka::client_settings;
+use crate::config::{KafkaDelivery, KafkaSinkPlan};
+use crate::kafka::produce::Producer;
+use crate::kafka::{Client, Kind, settings, topics};
+
+use super::{Sink, SinkError, SinkWriter};
+
+pub use transactions::{CommitError, Marker, SourceOffsets, Transactions};
+use writer::KafkaWriter;
+
+/// How long a start waits for the cluster.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// A sink.
+pub struct KafkaSink {
+    name: String,
+    plan: KafkaSinkPlan,
+    shared: Arc<Shared>,
+}
+
+/// What a sink's writers share.
+pub(super) struct Shared {
+    producer: Arc<Producer>,
+    transactions: Option<Arc<Transactions>>,
+    aborted: AtomicBool,
+}
+
+impl KafkaSink {
+    /// `transactions`: those of the job, for delivery exactly once.
+    pub fn open(
+        name: &str,
+        plan: &KafkaSinkPlan,
+        transactions: Option<&Arc<Transactions>>,
+    ) -> Result<KafkaSink, SinkError> {
+        let transactions = match plan.delivery {
+            KafkaDelivery::AtLeastOnce => None,
+            KafkaDelivery::ExactlyOnce => Some(transactions.cloned().ok_or_else(|| {
+                SinkError::new(name, "delivery = \"exactly-once\" needs [checkpoint]")
+            })?),
+        };
+        let producer = match &transactions {
+            Some(transactions) => Arc::clone(transactions.producer()),
+            None => {
+                // Without end: while the cluster is away, the job waits.
+                let more = [("message.timeout.ms", "0".to_owned())];
+                let producer = producer(plan, &more).map_err(|e| SinkError::new(name, e))?;
+                if let Some(topic) = &plan.topic.fixed {
+                    topics::must_exist(producer.client(), topic, WAIT)
+                        .map_err(|e| SinkError::new(name, e))?;
+                }
+                Arc::new(producer)
+            }
+        };
+        Ok(KafkaSink {
+            name: name.to_owned(),
+            plan: plan.clone(),
+            shared: Arc::new(Shared {
+                producer,
+                transactions,
+                aborted: AtomicBool::new(false),
+            }),
+        })
+    }
+}
+
+/// A producer as a sink wants it. `more` goes before the job's own settings.
+fn producer(plan: &KafkaSinkPlan, more: &[(&str, String)]) -> Result<Producer, String> {
+    let ours = settings::producer();
+    let ours = ours.iter().map(|(k, v)| (*k, v.as_str()));
+    let own = [
+        ("bootstrap.servers", plan.brokers.as_str()),
+        ("partitioner", plan.partitioner),
+        ("compression.type", plan.compression),
+    ];
+    let all = [("client.id", "wasmill")]
+        .into_iter()
+        .chain(ours)
+        .chain(more.iter().map(|(k, v)| (*k, v.as_str())))
+        .chain(client_settings(&plan.client))
+        .chain(settings::PRODUCER_FIXED.iter().copied())
+        .chain(own);
+    let client =
+        Client::new(Kind::Producer, all).map_err(|e| format!("the client cannot be made: {e}"))?;
+    Ok(Producer::new(client))
+}
+
+impl Sink for KafkaSink {
+    fn writer(&self, _task: usize) -> Result<Box<dyn SinkWriter>, SinkError> {
+        let writer = KafkaWriter::new(&self.name, &self.plan, &self.shared)?;
+        Ok(Box::new(writer))
+    }
+
+    fn abort(&self) {
+        self.shared.aborted.store(true, Ordering::Release);
+        if let Some(transactions) = &self.shared.transactions {
+            transactions.wake();
+        }
+    }
+}

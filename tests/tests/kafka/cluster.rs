@@ -1,0 +1,165 @@
+//! The shared broker, and a client to fill and read topics.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Headers, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use wasmill_tests::kafka::{Broker, Life, Settings};
+
+/// The broker that all tests share; it dies with the test process.
+pub fn brokers() -> &'static str {
+    static BROKER: OnceLock<(Broker, tempfile::TempDir)> = OnceLock::new();
+    let (broker, _) = BROKER.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let broker = Broker::start(folder.path(), &Settings::default(), Life::Ours);
+        (broker.expect("a broker"), folder)
+    });
+    broker.address()
+}
+
+/// Makes a topic.
+pub fn create(brokers: &str, topic: &str, partitions: i32) -> Result<()> {
+    let admin: AdminClient<_> = config(brokers).create()?;
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let made = block_on(admin.create_topics([&new], &AdminOptions::new()))?;
+    if let Some(Err((name, code))) = made.into_iter().next() {
+        bail!("topic {name}: {code}");
+    }
+    Ok(())
+}
+
+/// Writes records: partition, key, value (none: a tombstone), timestamp.
+pub fn produce<'a>(
+    brokers: &str,
+    topic: &str,
+    records: impl IntoIterator<Item = (i32, &'a str, Option<&'a str>, i64)>,
+) -> Result<()> {
+    let producer: BaseProducer = config(brokers)
+        .set("queue.buffering.max.messages", "1000000")
+        .create()?;
+    for (partition, key, value, time) in records {
+        let mut record = BaseRecord::to(topic)
+            .partition(partition)
+            .key(key)
+            .timestamp(time);
+        record.payload = value;
+        while let Err((error, again)) = producer.send(record) {
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                return Err(error.into());
+            }
+            producer.poll(Duration::from_millis(10));
+            record = again;
+        }
+    }
+    producer.flush(Duration::from_secs(30))?;
+    Ok(())
+}
+
+/// A record as a reader of committed ones sees it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seen {
+    pub key: Option<String>,
+    pub value: Option<String>,
+    pub timestamp: Option<i64>,
+    pub headers: Vec<(String, String)>,
+}
+
+/// All committed records of a topic, by partition and offset.
+pub fn read_all(brokers: &str, topic: &str) -> Result<Vec<Seen>> {
+    let consumer: BaseConsumer = config(brokers)
+        .set("group.id", "reader-of-tests")
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .create()?;
+    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(30))?;
+    let partitions = metadata.topics()[0].partitions().len();
+    let mut list = TopicPartitionList::new();
+    for p in 0..partitions as i32 {
+        list.add_partition_offset(topic, p, Offset::Beginning)?;
+    }
+    consumer.assign(&list)?;
+    let (mut seen, mut ended, begun) = (Vec::new(), vec![false; partitions], Instant::now());
+    while ended.contains(&false) {
+        if begun.elapsed() > Duration::from_secs(60) {
+            bail!("topic {topic} does not come to its end");
+        }
+        match consumer.poll(Duration::from_millis(200)) {
+            None => {}
+            Some(Err(KafkaError::PartitionEOF(p))) => ended[p as usize] = true,
+            Some(Err(e)) => return Err(e).context("read a topic"),
+            Some(Ok(message)) => {
+                let text = |b: Option<&[u8]>| b.map(|b| String::from_utf8_lossy(b).into_owned());
+                let headers = message.headers().map(|h| {
+                    h.iter()
+                        .map(|h| (h.key.to_owned(), text(h.value).unwrap_or_default()))
+                        .collect()
+                });
+                seen.push(Seen {
+                    key: text(message.key()),
+                    value: text(message.payload()),
+                    timestamp: message.timestamp().to_millis(),
+                    headers: headers.unwrap_or_default(),
+                });
+            }
+        }
+    }
+    Ok(seen)
+}
+
+/// What a group has committed of a topic.
+pub fn committed(brokers: &str, group: &str, topic: &str, partitions: i32) -> Result<Vec<i64>> {
+    let consumer: BaseConsumer = config(brokers).set("group.id", group).create()?;
+    let mut list = TopicPartitionList::new();
+    (0..partitions).for_each(|p| drop(list.add_partition(topic, p)));
+    let found = consumer.committed_offsets(list, Duration::from_secs(30))?;
+    Ok(found
+        .elements()
+        .iter()
+        .map(|e| e.offset().to_raw().unwrap_or(-1))
+        .collect())
+}
+
+/// Writes a job file, with the broker put in.
+pub fn write_job(folder: &Path, job: &str) -> Result<()> {
+    Ok(std::fs::write(
+        folder.join("job.toml"),
+        job.replace("BROKERS", brokers()),
+    )?)
+}
+
+fn config(brokers: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers);
+    config
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = TaskContext::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(done) => return done,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
