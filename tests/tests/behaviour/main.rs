@@ -12,3 +12,4 @@ mod object_store;
 mod pages;
 mod s3_server;
 mod signals;
+mod spill;
