@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 pub mod cases;
 mod compare;
 pub mod kafka;
+pub mod soak;
 
 pub use compare::{compare_lines, missing_lines};
 
