@@ -120,6 +120,8 @@ struct Held {
 #[derive(Debug)]
 struct State {
     version: Version,
+    /// Until when it holds, as far as we know.
+    until: i64,
     lost: Option<String>,
 }
 
@@ -157,7 +159,8 @@ impl Lease {
             LeaseDecision::Take => false,
             LeaseDecision::TakeOver => true,
         };
-        let bytes = encode(&owner, clock.now() + length.as_millis() as i64, false);
+        let until = clock.now() + length.as_millis() as i64;
+        let bytes = encode(&owner, until, false);
         let version = match storage.put(name, &[&bytes], &condition) {
             Ok(version) => version,
             Err(StorageError::Conflict) => {
@@ -174,6 +177,7 @@ impl Lease {
             length,
             state: Mutex::new(State {
                 version,
+                until,
                 lost: None,
             }),
         });
@@ -203,6 +207,19 @@ impl Lease {
         self.held.renew()
     }
 
+    /// Renews it only if it has run out by our own clock: a process that was frozen finds out before it writes what
+    /// does not count any more. It may still be frozen right after; that is what fences are for.
+    pub fn confirm_if_run_out(&self) -> Result<(), LeaseError> {
+        let ran_out = {
+            let state = self.held.state.lock();
+            if let Some(why) = &state.lost {
+                return Err(LeaseError::Lost(why.clone()));
+            }
+            self.held.clock.now() > state.until
+        };
+        if ran_out { self.confirm() } else { Ok(()) }
+    }
+
     /// Whose it is.
     pub fn owner(&self) -> &Owner {
         &self.held.owner
@@ -224,6 +241,7 @@ impl Held {
             Err(e) => return Err(e.into()),
         };
         state.version = version;
+        state.until = until;
         Ok(())
     }
 

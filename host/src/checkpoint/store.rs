@@ -335,7 +335,10 @@ impl CheckpointStore {
 
     /// Writes the manifest: from here on the checkpoint counts. May be repeated after an error, with the same manifest.
     pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
-        if matches!(self.guard, Guard::Lease(_)) {
+        if let Guard::Lease(lease) = &self.guard {
+            lease
+                .confirm_if_run_out()
+                .map_err(|e| self.lease_error(e))?;
             self.fence_skipped(manifest.epoch)?;
         }
         self.put_manifest(manifest)?;

@@ -82,6 +82,9 @@ pub fn line(progress: &Progress) -> String {
     if let Some(lag) = progress.lag_ms.filter(|lag| *lag > 0) {
         out.push_str(&format!("  lag {}", elapsed(lag.unsigned_abs())));
     }
+    if let Some(behind) = progress.behind {
+        out.push_str(&format!("  {} behind", grouped(behind)));
+    }
     for (count, word) in [(progress.errors, "errors"), (progress.late, "late")] {
         if count > 0 {
             out.push_str(&format!("  {} {word}", grouped(count)));
@@ -113,12 +116,13 @@ mod tests {
             errors: 3,
             late: 2,
             lag_ms: Some(1_500),
+            behind: Some(70_000),
             steps: vec![step("a", Some(0)), step("b", Some(60_000)), step("c", None)],
             ..Progress::default()
         };
         assert_eq!(
             line(&progress),
-            "1m1s  1,234,567 in (2.50 M/s)  10 out  watermark 1970-01-01 00:00:00  lag 1.5s  3 errors  2 late"
+            "1m1s  1,234,567 in (2.50 M/s)  10 out  watermark 1970-01-01 00:00:00  lag 1.5s  70,000 behind  3 errors  2 late"
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -80,15 +80,39 @@ impl Fault {
     }
 }
 
+/// Whether an error comes again however often the same is tried: nobody but a person can do something about it.
+pub fn comes_again(code: Code) -> bool {
+    matches!(
+        code,
+        Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
+            | Code::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED
+            | Code::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED
+            | Code::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+            | Code::RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE
+            | Code::RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT
+            | Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE
+            | Code::RD_KAFKA_RESP_ERR_INVALID_MSG
+            | Code::RD_KAFKA_RESP_ERR_INVALID_RECORD
+            | Code::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP
+            | Code::RD_KAFKA_RESP_ERR_INVALID_CONFIG
+            | Code::RD_KAFKA_RESP_ERR_POLICY_VIOLATION
+            | Code::RD_KAFKA_RESP_ERR_UNSUPPORTED_COMPRESSION_TYPE
+            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
+            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION
+    )
+}
+
 /// What the handle's callbacks noted.
 #[derive(Debug, Default)]
 pub struct Noted {
     /// Records that were not delivered.
     pub failed: AtomicU64,
-    /// The first reason for that.
-    pub first_failure: Mutex<Option<String>>,
+    /// The first reason for that, and whether it would come again however often the record is sent.
+    pub first_failure: Mutex<Option<(String, bool)>>,
     /// The last error that is no single record's.
     last_error: Mutex<Option<String>>,
+    /// A broker did not let us in.
+    denied: AtomicBool,
     /// An error that ended the handle.
     fatal: Mutex<Option<String>>,
 }
@@ -172,6 +196,11 @@ impl Client {
         self.noted.last_error.lock().clone()
     }
 
+    /// Whether a broker refused name, password or certificate: waiting seldom helps.
+    pub fn is_denied(&self) -> bool {
+        self.noted.denied.load(Ordering::Acquire)
+    }
+
     /// Why the handle is of no use any more, if so.
     pub fn fatal(&self) -> Option<String> {
         self.noted.fatal.lock().clone()
@@ -227,7 +256,17 @@ unsafe extern "C" fn on_error(
             sys::rd_kafka_fatal_error(rk, why.as_mut_ptr(), why.len());
             *noted.fatal.lock() = Some(text(why.as_ptr()));
         } else {
-            *noted.last_error.lock() = Some(text(reason));
+            if code == Code::RD_KAFKA_RESP_ERR__AUTHENTICATION as c_int
+                || code == Code::RD_KAFKA_RESP_ERR__SSL as c_int
+            {
+                noted.denied.store(true, Ordering::Release);
+            }
+            // That no broker is there follows from what was said before, and says less.
+            let says_little = code == Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN as c_int;
+            let mut last = noted.last_error.lock();
+            if last.is_none() || !says_little {
+                *last = Some(text(reason));
+            }
         }
     }
 }
@@ -261,8 +300,14 @@ unsafe extern "C" fn on_delivery(
         }
         if noted.failed.fetch_add(1, Ordering::AcqRel) == 0 {
             let topic = text(sys::rd_kafka_topic_name((*message).rkt));
-            let why = text(sys::rd_kafka_err2str((*message).err));
-            *noted.first_failure.lock() = Some(format!("topic {topic}: {why}"));
+            let code = (*message).err;
+            let mut why = text(sys::rd_kafka_err2str(code));
+            if code == Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE {
+                let bytes = (*message).len + (*message).key_len;
+                why = format!("{why} ({bytes} bytes)");
+            }
+            *noted.first_failure.lock() =
+                Some((format!("topic {topic}: {why}"), comes_again(code)));
         }
     }
 }

@@ -13,5 +13,5 @@ pub mod produce;
 pub mod settings;
 pub mod topics;
 
-pub use client::{Client, Fault, Kind};
+pub use client::{Client, Fault, Kind, comes_again};
 pub use position::KafkaPosition;

@@ -43,6 +43,16 @@ pub struct Outgoing<'a> {
     pub headers: &'a [(CString, Vec<u8>)],
 }
 
+/// Records did not get there.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Undelivered {
+    /// How many, and the first reason.
+    pub message: String,
+    /// Sent anew, they would fail the same way.
+    pub comes_again: bool,
+}
+
 /// What became of a record.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Sent {
@@ -171,19 +181,23 @@ impl Producer {
     }
 
     /// An error, if a record could not be delivered, or never will be.
-    pub fn check(&self) -> Result<(), String> {
-        if let Some(fatal) = self.client.fatal() {
-            return Err(fatal);
-        }
+    pub fn check(&self) -> Result<(), Undelivered> {
         let failed = self.client.noted().failed.load(Ordering::Acquire);
-        if failed == 0 {
-            return Ok(());
+        if failed > 0 {
+            let first = self.client.noted().first_failure.lock().clone();
+            let (why, comes_again) = first.unwrap_or_default();
+            return Err(Undelivered {
+                message: format!("{failed} records were not delivered: {why}"),
+                comes_again,
+            });
         }
-        let first = self.client.noted().first_failure.lock().clone();
-        Err(format!(
-            "{failed} records were not delivered: {}",
-            first.unwrap_or_default()
-        ))
+        match self.client.fatal() {
+            Some(message) => Err(Undelivered {
+                message,
+                comes_again: false,
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Sends what waits without lingering, and looks once what came back. True: nothing waits any more.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rdkafka::bindings as sys;
 
-use super::client::{Client, Fault, millis, text};
+use super::client::{Client, Fault, comes_again, millis, text};
 use sys::rd_kafka_resp_err_t as Code;
 
 /// One question to a broker.
@@ -131,6 +131,7 @@ pub fn must_exist(client: &Client, name: &str, wait: Duration) -> Result<(), Str
         // A topic that is being made is not there at once.
         let last = match code {
             Code::RD_KAFKA_RESP_ERR_NO_ERROR => return Ok(()),
+            code if comes_again(code) || client.is_denied() => true,
             Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => begun.elapsed() >= MAKING,
             _ => begun.elapsed() >= wait,
         };

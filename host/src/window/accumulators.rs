@@ -1,7 +1,5 @@
 //! Accumulators of many groups: side by side while all have one length, apart once they differ.
 
-use super::groups::grow_gently;
-
 /// Accumulators by number.
 #[derive(Debug)]
 pub(super) enum Accumulators {
@@ -54,7 +52,6 @@ impl Accumulators {
         }
         match self {
             Accumulators::Even { len, data, .. } => {
-                grow_gently(data, acc.len());
                 data.extend_from_slice(acc);
                 *len += 1;
             }

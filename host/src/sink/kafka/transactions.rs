@@ -22,8 +22,8 @@ use crate::config::kafka::client_settings;
 use crate::crash::{self, CrashPoint};
 use crate::job::Known;
 use crate::kafka::offsets::{self, PartitionOffset};
-use crate::kafka::produce::Producer;
-use crate::kafka::{Client, Fault, Kind, topics};
+use crate::kafka::produce::{Producer, Undelivered};
+use crate::kafka::{Client, Fault, Kind, comes_again, topics};
 use crate::sink::SinkError;
 use crate::time::Stopwatch;
 
@@ -67,6 +67,16 @@ pub enum CommitError {
     /// No start will help.
     #[error("{0}")]
     Failed(String),
+}
+
+impl From<Undelivered> for CommitError {
+    fn from(undelivered: Undelivered) -> CommitError {
+        if undelivered.comes_again {
+            CommitError::Failed(undelivered.message)
+        } else {
+            CommitError::Undecided(undelivered.message)
+        }
+    }
 }
 
 /// The job's transactions.
@@ -137,9 +147,15 @@ impl Transactions {
             .map_err(CommitError::Undecided)?;
         let begun = Stopwatch::start();
         while let Err(fault) = producer.init_transactions(Duration::from_secs(10)) {
-            if !fault.retriable || begun.elapsed() >= WAIT {
+            let why = || {
                 let why = format!("transactional id {id}: {fault}");
-                return Err(CommitError::Undecided(producer.client().explain(why)));
+                producer.client().explain(why)
+            };
+            if comes_again(fault.code) {
+                return Err(CommitError::Failed(why()));
+            }
+            if !fault.retriable || begun.elapsed() >= WAIT {
+                return Err(CommitError::Undecided(why()));
             }
         }
         crash::at(CrashPoint::TransactionsTakenOver);
@@ -187,17 +203,23 @@ impl Transactions {
     pub fn commit(&self, epoch: u64, sources: &[SourceOffsets]) -> Result<(), CommitError> {
         // What was held for this epoch, where an epoch under way became part of the last one.
         for held in self.held.lock().iter() {
-            held.send_up_to(epoch, &|| false)
-                .map_err(|e| CommitError::Undecided(e.to_string()))?;
+            held.send_up_to(epoch, &|| false).map_err(|e| {
+                let make = if e.again {
+                    CommitError::Undecided
+                } else {
+                    CommitError::Failed
+                };
+                make(e.to_string())
+            })?;
         }
         let begun = Stopwatch::start();
         while !self.producer.drain() {
-            self.producer.check().map_err(CommitError::Undecided)?;
+            self.producer.check()?;
             if begun.elapsed() >= WAIT {
                 return Err(self.undecided("records are not acknowledged"));
             }
         }
-        self.producer.check().map_err(CommitError::Undecided)?;
+        self.producer.check()?;
         let committing = Marker {
             epoch,
             run: self.run.lock().clone(),
@@ -236,7 +258,7 @@ impl Transactions {
             match call(Duration::from_secs(10)) {
                 Ok(()) => return Ok(()),
                 Err(fault) if fault.retriable && begun.elapsed() < WAIT => {}
-                Err(fault) if is_hopeless(&fault) => {
+                Err(fault) if comes_again(fault.code) => {
                     return Err(CommitError::Failed(fault.to_string()));
                 }
                 Err(fault) => return Err(self.undecided(fault)),
@@ -397,20 +419,6 @@ fn is_ours(before: &Known, found: Option<&Marker>) -> bool {
 /// The group in which the marker is.
 fn group(id: &str) -> String {
     format!("{id}.commits")
-}
-
-/// Errors that come again however often the job starts.
-fn is_hopeless(fault: &Fault) -> bool {
-    use rdkafka::bindings::rd_kafka_resp_err_t as Code;
-    matches!(
-        fault.code,
-        Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
-            | Code::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED
-            | Code::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED
-            | Code::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED
-            | Code::RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE
-            | Code::RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT
-    )
 }
 
 /// The marker as it stands in the offset's metadata. Must stay readable.

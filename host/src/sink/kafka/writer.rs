@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow_array::Array;
+use rdkafka::bindings::rd_kafka_resp_err_t as Code;
 
 use super::Shared;
 use super::encode::Messages;
@@ -80,8 +81,8 @@ impl Sender {
     /// A producer that will not do any more. What a transaction had is not lost: started anew, the job makes it again.
     fn check(&self) -> Result<(), SinkError> {
         self.producer.check().map_err(|e| SinkError {
-            again: self.transactional,
-            ..self.error(e)
+            again: self.transactional && !e.comes_again,
+            ..self.error(e.message)
         })
     }
 
@@ -159,17 +160,19 @@ impl Sender {
                     }
                     self.producer.client().poll(FULL_WAIT);
                 }
-                Err(fault)
+                Err(fault) => {
+                    // Why the producer takes no records any more, where a report of delivery said it.
+                    self.check()?;
+                    // The transaction cannot be gone on with, or somebody else has it.
                     if fault.fatal
                         || fault.is_fenced()
-                        || self.producer.client().fatal().is_some() =>
-                {
-                    return Err(SinkError {
-                        again: self.transactional,
-                        ..self.error(fault.to_string())
-                    });
-                }
-                Err(fault) => {
+                        || fault.code == Code::RD_KAFKA_RESP_ERR__STATE
+                    {
+                        return Err(SinkError {
+                            again: self.transactional,
+                            ..self.error(fault.to_string())
+                        });
+                    }
                     let bytes =
                         record.value.map_or(0, <[u8]>::len) + record.key.map_or(0, <[u8]>::len);
                     return Err(

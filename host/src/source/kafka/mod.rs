@@ -16,7 +16,7 @@ use crate::config::kafka::client_settings;
 use crate::config::{KafkaSourcePlan, KafkaTopics};
 use crate::kafka::offsets::{self, PartitionOffset};
 use crate::kafka::topics::{self, TopicInfo};
-use crate::kafka::{Client, KafkaPosition, Kind, settings};
+use crate::kafka::{Client, KafkaPosition, Kind, comes_again, settings};
 use crate::record::NodeIndex;
 
 use super::{Committed, PartitionReader, Position, Source, SourceError};
@@ -145,7 +145,12 @@ impl KafkaSource {
                     };
                     return Err(self.error(format!("{what} on {}", self.plan.brokers)));
                 }
-                Err(fault) if begun.elapsed() >= START_WAIT || fault.fatal => {
+                Err(fault)
+                    if begun.elapsed() >= START_WAIT
+                        || fault.fatal
+                        || control.is_denied()
+                        || comes_again(fault.code) =>
+                {
                     let brokers = &self.plan.brokers;
                     let seconds = begun.elapsed().as_secs();
                     return Err(self
