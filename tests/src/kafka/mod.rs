@@ -13,11 +13,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+mod certificate;
 mod install;
 mod settings;
 
+pub use certificate::{Certificate, certificate};
 pub use install::jars;
-pub use settings::{Security, Settings};
+pub use settings::{Member, Security, Settings};
 
 /// A busy machine has needed 58 s for a start.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -122,6 +124,30 @@ impl Broker {
             );
             thread::sleep(LOOK);
         }
+    }
+
+    /// Starts several that are one cluster, each in a folder below this one.
+    pub fn cluster(folder: &Path, of: u16) -> Result<Vec<Broker>> {
+        let mut brokers: Vec<Broker> = Vec::new();
+        for id in 1..=of {
+            let controller = match brokers.first() {
+                Some(first) => Some(settings::controller(
+                    &first.folder.join("server.properties"),
+                )?),
+                None => None,
+            };
+            let settings = Settings {
+                member: Member { id, of, controller },
+                heap_mib: 256,
+                ..Settings::default()
+            };
+            brokers.push(Broker::start(
+                &folder.join(id.to_string()),
+                &settings,
+                Life::Ours,
+            )?);
+        }
+        Ok(brokers)
     }
 
     /// `127.0.0.1:PORT`, for `brokers`.

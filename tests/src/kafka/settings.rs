@@ -11,17 +11,26 @@ use anyhow::{Context, Result, ensure};
 pub enum Security {
     /// Anyone, in the clear.
     Plain,
-    /// TLS with this key store (PKCS#12), and SASL SCRAM-SHA-256 with this one user.
+    /// TLS with this key store (PKCS#12), and SASL SCRAM-SHA-256 with these users.
     Scram {
         /// File of the broker's key and certificate.
         key_store: String,
         /// Password of that file.
         key_password: String,
-        /// The user.
-        user: String,
-        /// Its password.
-        password: String,
+        /// Names and passwords.
+        users: Vec<(String, String)>,
     },
+}
+
+/// One broker of a cluster. The first one is also the controller, and the others need it.
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    /// From 1.
+    pub id: u16,
+    /// Brokers of the cluster.
+    pub of: u16,
+    /// Port of the first one's controller; not for the first one itself.
+    pub controller: Option<u16>,
 }
 
 /// What a broker is started with.
@@ -31,6 +40,8 @@ pub struct Settings {
     pub port: u16,
     /// Who may come in.
     pub security: Security,
+    /// Its place in a cluster.
+    pub member: Member,
     /// Of the Java heap; MiB.
     pub heap_mib: u32,
     /// For throughput: the compiler that takes longer and makes faster code.
@@ -44,6 +55,11 @@ impl Default for Settings {
         Settings {
             port: 0,
             security: Security::Plain,
+            member: Member {
+                id: 1,
+                of: 1,
+                controller: None,
+            },
             heap_mib: 512,
             fast_code: false,
             more: Vec::new(),
@@ -58,8 +74,6 @@ const CLUSTER: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
 /// things that tests wait for (rebalances, a killed broker's registration, transactions that ran out of time);
 /// records are kept whatever their timestamps say, since tests date theirs to 1970.
 const PROPERTIES: &str = "\
-process.roles=broker,controller
-node.id=1
 controller.listener.names=CONTROLLER
 auto.create.topics.enable=true
 num.partitions=1
@@ -94,7 +108,26 @@ impl Settings {
     pub(super) fn write(&self, folder: &Path, file: &Path, free: [u16; 2]) -> Result<()> {
         let [own, controller] = free;
         let port = if self.port == 0 { own } else { self.port };
-        let mut text = PROPERTIES.to_owned();
+        let controller = self.member.controller.unwrap_or(controller);
+        let (replicas, in_sync) = (self.member.of.min(3), self.member.of.div_ceil(2));
+        let mut text = PROPERTIES
+            .replace(
+                "replication.factor=1",
+                &format!("replication.factor={replicas}"),
+            )
+            .replace("min.isr=1", &format!("min.isr={in_sync}"))
+            .replace(
+                "min.insync.replicas=1",
+                &format!("min.insync.replicas={in_sync}"),
+            );
+        let (roles, also) = match self.member.controller {
+            None => (
+                "broker,controller",
+                format!(",CONTROLLER://127.0.0.1:{controller}"),
+            ),
+            Some(_) => ("broker", String::new()),
+        };
+        text += &format!("process.roles={roles}\nnode.id={}\n", self.member.id);
         let listener = match &self.security {
             Security::Plain => "PLAINTEXT",
             Security::Scram {
@@ -121,7 +154,7 @@ impl Settings {
         };
         let inner_name = if inner.is_empty() { listener } else { "INNER" };
         text += &format!(
-            "listeners={listener}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{inner}\n\
+            "listeners={listener}://127.0.0.1:{port}{also}{inner}\n\
              advertised.listeners={listener}://127.0.0.1:{port}{inner}\n\
              inter.broker.listener.name={inner_name}\n\
              listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,INNER:PLAINTEXT,SASL_SSL:SASL_SSL\n\
@@ -143,9 +176,11 @@ impl Settings {
             .args(&self.java(jars)[1..])
             .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c"])
             .arg(properties);
-        if let Security::Scram { user, password, .. } = &self.security {
-            command.arg("--add-scram");
-            command.arg(format!("SCRAM-SHA-256=[name={user},password={password}]"));
+        if let Security::Scram { users, .. } = &self.security {
+            for (user, password) in users {
+                command.arg("--add-scram");
+                command.arg(format!("SCRAM-SHA-256=[name={user},password={password}]"));
+            }
         }
         let out = fs::File::create(folder.join("format.log"))?;
         let formatted = command
@@ -181,6 +216,15 @@ impl Settings {
             format!("{}/*", jars.display()),
         ]
     }
+}
+
+/// Where brokers of a cluster find the controller.
+pub(super) fn controller(properties: &Path) -> Result<u16> {
+    let text = fs::read_to_string(properties)?;
+    let voters = text
+        .lines()
+        .find_map(|l| l.strip_prefix("controller.quorum.voters=1@127.0.0.1:"));
+    Ok(voters.context("no controller.quorum.voters")?.parse()?)
 }
 
 /// Where clients find it.

@@ -12,4 +12,3 @@ mod object_store;
 mod pages;
 mod s3_server;
 mod signals;
-mod spill;

@@ -3,20 +3,23 @@
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rustix::process::{Pid, Signal, kill_process};
 use wasmill_tests::kafka::{Broker, Life, Settings};
+use wasmill_tests::{Ended, command, wait};
 
 /// The broker that all tests share; it dies with the test process.
 pub fn brokers() -> &'static str {
@@ -31,13 +34,90 @@ pub fn brokers() -> &'static str {
 
 /// Makes a topic.
 pub fn create(brokers: &str, topic: &str, partitions: i32) -> Result<()> {
-    let admin: AdminClient<_> = config(brokers).create()?;
-    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    create_as(&config(brokers), topic, partitions, 1)
+}
+
+/// Makes a topic, as this client.
+pub fn create_as(client: &ClientConfig, topic: &str, partitions: i32, copies: i32) -> Result<()> {
+    let admin: AdminClient<_> = client.create()?;
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(copies));
     let made = block_on(admin.create_topics([&new], &AdminOptions::new()))?;
     if let Some(Err((name, code))) = made.into_iter().next() {
         bail!("topic {name}: {code}");
     }
     Ok(())
+}
+
+/// Deletes a topic, and waits until it is gone.
+pub fn delete(brokers: &str, topic: &str) -> Result<()> {
+    let admin: AdminClient<_> = config(brokers).create()?;
+    block_on(admin.delete_topics(&[topic], &AdminOptions::new()))?;
+    let consumer: BaseConsumer = config(brokers)
+        .set("allow.auto.create.topics", "false")
+        .create()?;
+    until("the topic is gone", || {
+        let all = consumer.fetch_metadata(None, Duration::from_secs(30))?;
+        Ok(all.topics().iter().all(|t| t.name() != topic))
+    })
+}
+
+/// Gives a topic more partitions.
+pub fn grow(brokers: &str, topic: &str, partitions: usize) -> Result<()> {
+    let admin: AdminClient<_> = config(brokers).create()?;
+    let new = NewPartitions::new(topic, partitions);
+    let made = block_on(admin.create_partitions([&new], &AdminOptions::new()))?;
+    if let Some(Err((name, code))) = made.into_iter().next() {
+        bail!("topic {name}: {code}");
+    }
+    Ok(())
+}
+
+/// Removes the records of a partition before an offset, as retention would.
+pub fn expire(brokers: &str, topic: &str, partition: i32, before: i64) -> Result<()> {
+    let admin: AdminClient<_> = config(brokers).create()?;
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(before))?;
+    block_on(admin.delete_records(&list, &AdminOptions::new()))?;
+    Ok(())
+}
+
+/// Waits until something is so; an error after a minute.
+pub fn until(what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
+    let begun = Instant::now();
+    while !is()? {
+        if begun.elapsed() > Duration::from_secs(60) {
+            bail!("not after a minute: {what}");
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// Starts `wasmill run job.toml` of a folder.
+pub fn start(folder: &Path, arguments: &[&str]) -> Result<Child> {
+    spawn(command(folder, ["run", "job.toml"].iter().chain(arguments)))
+}
+
+/// Starts a command, with its outputs kept for `wait`.
+pub fn spawn(mut command: Command) -> Result<Child> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("start wasmill")
+}
+
+/// Sends a signal to a child.
+pub fn signal(child: &Child, signal: Signal) -> Result<()> {
+    let pid = Pid::from_raw(child.id().cast_signed()).context("a pid")?;
+    kill_process(pid, signal).context("signal")
+}
+
+/// Asks a job to stop, and waits.
+pub fn stop(child: Child) -> Result<Ended> {
+    signal(&child, Signal::INT)?;
+    wait(child)
 }
 
 /// Writes records: partition, key, value (none: a tombstone), timestamp.
@@ -46,7 +126,17 @@ pub fn produce<'a>(
     topic: &str,
     records: impl IntoIterator<Item = (i32, &'a str, Option<&'a str>, i64)>,
 ) -> Result<()> {
-    let producer: BaseProducer = config(brokers)
+    produce_as(&config(brokers), topic, records)
+}
+
+/// Writes records, as this client.
+pub fn produce_as<'a>(
+    client: &ClientConfig,
+    topic: &str,
+    records: impl IntoIterator<Item = (i32, &'a str, Option<&'a str>, i64)>,
+) -> Result<()> {
+    let producer: BaseProducer = client
+        .clone()
         .set("queue.buffering.max.messages", "1000000")
         .create()?;
     for (partition, key, value, time) in records {
@@ -70,6 +160,7 @@ pub fn produce<'a>(
 /// A record as a reader of committed ones sees it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seen {
+    pub partition: i32,
     pub key: Option<String>,
     pub value: Option<String>,
     pub timestamp: Option<i64>,
@@ -78,7 +169,13 @@ pub struct Seen {
 
 /// All committed records of a topic, by partition and offset.
 pub fn read_all(brokers: &str, topic: &str) -> Result<Vec<Seen>> {
-    let consumer: BaseConsumer = config(brokers)
+    read_as(&config(brokers), topic)
+}
+
+/// All committed records of a topic, as this client sees them.
+pub fn read_as(client: &ClientConfig, topic: &str) -> Result<Vec<Seen>> {
+    let consumer: BaseConsumer = client
+        .clone()
         .set("group.id", "reader-of-tests")
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false")
@@ -108,6 +205,7 @@ pub fn read_all(brokers: &str, topic: &str) -> Result<Vec<Seen>> {
                         .collect()
                 });
                 seen.push(Seen {
+                    partition: message.partition(),
                     key: text(message.key()),
                     value: text(message.payload()),
                     timestamp: message.timestamp().to_millis(),
@@ -140,7 +238,7 @@ pub fn write_job(folder: &Path, job: &str) -> Result<()> {
     )?)
 }
 
-fn config(brokers: &str) -> ClientConfig {
+pub fn config(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers);
     config

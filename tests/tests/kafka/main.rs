@@ -2,5 +2,17 @@
 //! share one broker, except where it is killed.
 
 mod cluster;
+mod faults;
+mod files;
 mod kills;
+mod owners;
 mod plain;
+#[expect(
+    dead_code,
+    reason = "outages of the store are tested with the other behaviour"
+)]
+#[path = "../behaviour/s3_server.rs"]
+mod s3_server;
+mod secure;
+mod sink;
+mod source;

@@ -1,0 +1,144 @@
+//! What goes wrong with a cluster, and what a job makes of it: it goes on by itself, and nothing is lost or comes twice.
+
+use std::io::Read;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use wasmill_tests::kafka::{Broker, Life, Settings};
+use wasmill_tests::wait;
+
+use crate::cluster::{
+    brokers, config, create, create_as, produce, read_all, signal, start, until, write_job,
+};
+use crate::kills::{compare, compare_on, fill, fill_into, job};
+
+/// How long a broker is away: longer in the soak.
+fn outage() -> Duration {
+    let seconds = std::env::var("WASMILL_TEST_OUTAGE_S");
+    Duration::from_secs(seconds.ok().and_then(|s| s.parse().ok()).unwrap_or(0))
+}
+
+fn wait_for_results(brokers: &str, topic: &str) -> Result<()> {
+    until("the first results", || {
+        Ok(!read_all(brokers, topic)?.is_empty())
+    })
+}
+
+#[test]
+fn job_goes_on_by_itself_when_the_broker_was_killed_and_comes_back() -> Result<()> {
+    let data = tempfile::tempdir()?;
+    let mut broker = Broker::start(data.path(), &Settings::default(), Life::Ours)?;
+    let own = broker.address().to_owned();
+    fill_into(&own, 1)?;
+    create(&own, "broker-out", 2)?;
+    let folder = tempfile::tempdir()?;
+    let text = job("broker").replace("BROKERS", &own);
+    std::fs::write(folder.path().join("job.toml"), text)?;
+    let child = start(folder.path(), &["--quiet"])?;
+    wait_for_results(&own, "broker-out")?;
+    broker.kill()?;
+    std::thread::sleep(outage());
+    broker.restart()?;
+    let ended = wait(child)?.expect_code(0)?;
+    compare_on(&own, "broker-out", &ended.said())
+}
+
+#[test]
+fn job_goes_on_by_itself_when_leaders_and_coordinators_move_between_three_brokers() -> Result<()> {
+    let data = tempfile::tempdir()?;
+    let mut cluster = Broker::cluster(data.path(), 3)?;
+    let addresses: Vec<&str> = cluster.iter().map(Broker::address).collect();
+    let all = addresses.join(",");
+    fill_into(&all, 3)?;
+    create_as(&config(&all), "moved-out", 3, 3)?;
+    let folder = tempfile::tempdir()?;
+    let text = job("moved").replace("BROKERS", &all);
+    std::fs::write(folder.path().join("job.toml"), text)?;
+    let child = start(folder.path(), &["--quiet"])?;
+    wait_for_results(&all, "moved-out")?;
+    // The first one is the controller; every partition, coordinators' ones too, has copies on all three.
+    for moved in [1, 2] {
+        cluster[moved].kill()?;
+        std::thread::sleep(outage());
+        cluster[moved].restart()?;
+    }
+    let ended = wait(child)?.expect_code(0)?;
+    compare_on(&all, "moved-out", &ended.said())
+}
+
+#[test]
+fn job_whose_transaction_timed_out_starts_itself_again_and_writes_each_result_once() -> Result<()> {
+    fill()?;
+    create(brokers(), "slept-out", 2)?;
+    let folder = tempfile::tempdir()?;
+    let client = "\n[sink.out.client]\ntransaction.timeout.ms = 1500\n";
+    write_job(folder.path(), &format!("{}{client}", job("slept")))?;
+    let child = start(folder.path(), &["--quiet"])?;
+    wait_for_results(brokers(), "slept-out")?;
+    signal(&child, Signal::STOP)?;
+    // Longer than the transaction may take, and than the broker needs to see it.
+    std::thread::sleep(Duration::from_secs(4));
+    signal(&child, Signal::CONT)?;
+    let ended = wait(child)?.expect_code(0)?;
+    ensure!(
+        ended
+            .stderr
+            .contains("starts again from its last checkpoint"),
+        "{}",
+        ended.said()
+    );
+    compare("slept-out", &ended.said())
+}
+
+#[test]
+fn job_whose_reader_is_slow_holds_little_and_loses_nothing() -> Result<()> {
+    const RECORDS: usize = 120_000;
+    create(brokers(), "slow-in", 2)?;
+    let text = "x".repeat(1_000);
+    let records = (0..RECORDS).map(|i| ((i % 2) as i32, "k", Some(text.as_str()), 1_000));
+    produce(brokers(), "slow-in", records)?;
+    let folder = tempfile::tempdir()?;
+    write_job(
+        folder.path(),
+        r#"
+name = "slow"
+parallelism = 2
+[source.in]
+type = "kafka"
+brokers = "BROKERS"
+topics = "slow-in"
+end = "latest"
+[sink.out]
+from = "in"
+type = "console"
+format = "value"
+"#,
+    )?;
+    // Nobody reads what it prints.
+    let mut child = start(folder.path(), &["--quiet"])?;
+    let status = format!("/proc/{}/status", child.id());
+    let resident = || -> Result<u64> {
+        let text = std::fs::read_to_string(&status)?;
+        let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|l| l.split_whitespace().next());
+        Ok(kib.context("no VmRSS")?.parse::<u64>()? / 1024)
+    };
+    std::thread::sleep(Duration::from_secs(4));
+    let held = resident()?;
+    let mut out = String::new();
+    child
+        .stdout
+        .take()
+        .context("stdout")?
+        .read_to_string(&mut out)?;
+    wait(child)?.expect_code(0)?;
+    println!("held {held} MiB of 120 MB");
+    ensure!(
+        out.lines().count() == RECORDS,
+        "{} lines",
+        out.lines().count()
+    );
+    ensure!(held < 100, "it holds {held} MiB of 120 MB");
+    Ok(())
+}
