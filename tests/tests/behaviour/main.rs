@@ -10,5 +10,6 @@ mod mutations;
 mod nexmark;
 mod object_store;
 mod pages;
+mod restores;
 mod s3_server;
 mod signals;
