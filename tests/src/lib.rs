@@ -21,6 +21,11 @@ pub use compare::{compare_lines, missing_lines};
 /// Longer than any test takes on a busy machine: what is not done by then hangs.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// The limit, and the outages that a soak asks for.
+fn limit() -> Duration {
+    LIMIT + 4 * kafka::outage()
+}
+
 /// The repository's root.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -136,7 +141,7 @@ pub fn wait(mut child: Child) -> Result<Ended> {
         let _ = done.send(());
         status
     });
-    if let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(LIMIT) {
+    if let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(limit()) {
         drop(
             Command::new("kill")
                 .args(["-KILL", &pid.to_string()])
@@ -145,7 +150,7 @@ pub fn wait(mut child: Child) -> Result<Ended> {
         let text = stderr.join().unwrap_or_default();
         bail!(
             "still running after {} s, killed\n{}",
-            LIMIT.as_secs(),
+            limit().as_secs(),
             String::from_utf8_lossy(&text)
         );
     }

@@ -2,6 +2,7 @@
 //! the criterion benches by name.
 
 mod flights;
+mod kafka;
 mod nexmark;
 mod w2;
 
@@ -21,6 +22,9 @@ pub fn bench(args: &[String]) -> Result<()> {
         println!(
             "nexmark    the queries of examples/nexmark, or those named; beside Flink SQL's figures"
         );
+        println!(
+            "kafka      source, sink, exactly once, latency; beside librdkafka alone, with a real broker"
+        );
         for (package, bench) in &criterion {
             println!("{bench:<10} criterion bench of {package}");
         }
@@ -28,6 +32,9 @@ pub fn bench(args: &[String]) -> Result<()> {
     };
     if name == "flights" {
         return flights::run();
+    }
+    if name == "kafka" {
+        return kafka::run();
     }
     if name == "w2" {
         return w2::run();

@@ -16,13 +16,16 @@ cargo xtask kafka topics ARG...           kafka-topics, e.g. --list, or --create
 cargo xtask kafka produce TOPIC [ARG]...  each line of standard input becomes a record
 cargo xtask kafka consume TOPIC [ARG]...  print a topic from its start until Ctrl-C
 cargo xtask kafka stop                    stop the broker; what it holds is kept
-cargo xtask kafka clear                   stop it and remove what it holds";
+cargo xtask kafka clear                   stop it and remove what it holds
+cargo xtask kafka soak [--kills 100] [--outage SECONDS] [--seed N]
+                                          long test: kills at random, brokers that are away (its own brokers)";
 
 /// Runs one of them.
 pub fn kafka(args: &[String]) -> Result<()> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["start"] => start(),
+        ["soak", rest @ ..] => crate::kafka_soak::soak(rest),
         ["stop"] => stop(),
         ["clear"] => {
             stop()?;

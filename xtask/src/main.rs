@@ -6,6 +6,7 @@
 mod bench;
 mod demo;
 mod kafka;
+mod kafka_soak;
 mod plugins;
 mod readme;
 mod shell;

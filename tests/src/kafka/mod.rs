@@ -27,6 +27,12 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 /// Between two looks at a port or a process.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How long tests that take a broker away wait before they bring it back: a soak says it, for tests it is nothing.
+pub fn outage() -> Duration {
+    let seconds = std::env::var("WASMILL_TEST_OUTAGE_S");
+    Duration::from_secs(seconds.ok().and_then(|s| s.parse().ok()).unwrap_or(0))
+}
+
 /// Who ends the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
@@ -50,6 +56,18 @@ pub struct Broker {
 impl Broker {
     /// Starts one in an empty folder, or again in the folder of one that was stopped: ports and data stay.
     pub fn start(folder: &Path, settings: &Settings, life: Life) -> Result<Broker> {
+        // A free port may be somebody else's by the time the broker wants it.
+        let fresh = !folder.join("server.properties").exists();
+        for _ in 0..if fresh { 2 } else { 0 } {
+            match Broker::start_once(folder, settings, life) {
+                Ok(broker) => return Ok(broker),
+                Err(_) => fs::remove_dir_all(folder)?,
+            }
+        }
+        Broker::start_once(folder, settings, life)
+    }
+
+    fn start_once(folder: &Path, settings: &Settings, life: Life) -> Result<Broker> {
         let jars = jars()?;
         fs::create_dir_all(folder)?;
         let properties = folder.join("server.properties");

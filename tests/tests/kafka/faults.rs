@@ -5,19 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use wasmill_tests::kafka::{Broker, Life, Settings};
+use wasmill_tests::kafka::{Broker, Life, Settings, outage};
 use wasmill_tests::wait;
 
 use crate::cluster::{
     brokers, config, create, create_as, produce, read_all, signal, start, until, write_job,
 };
 use crate::kills::{compare, compare_on, fill, fill_into, job};
-
-/// How long a broker is away: longer in the soak.
-fn outage() -> Duration {
-    let seconds = std::env::var("WASMILL_TEST_OUTAGE_S");
-    Duration::from_secs(seconds.ok().and_then(|s| s.parse().ok()).unwrap_or(0))
-}
 
 fn wait_for_results(brokers: &str, topic: &str) -> Result<()> {
     until("the first results", || {

@@ -169,18 +169,33 @@ fn job_killed_at_each_point_of_the_commit_writes_each_result_once() -> Result<()
     compare("points-out", "killed at each point")
 }
 
+/// A number from the environment: the soak asks for more than the tests do.
+fn asked(name: &str, otherwise: u64) -> Result<u64> {
+    match std::env::var(name) {
+        Ok(text) => text.parse().with_context(|| format!("{name} is a number")),
+        Err(_) => Ok(otherwise),
+    }
+}
+
 #[test]
 fn job_killed_at_random_moments_writes_each_result_once() -> Result<()> {
     fill()?;
-    create(brokers(), "random-out", 2)?;
-    let folder = tempfile::tempdir()?;
-    write_job(folder.path(), &job("random"))?;
-    // The soak has many more of these, each with a seed of its own.
-    let seed = match std::env::var("WASMILL_TEST_SEED") {
-        Ok(seed) => seed.parse().context("WASMILL_TEST_SEED is a number")?,
-        Err(_) => u64::from(std::process::id()),
-    };
+    let seed = asked("WASMILL_TEST_SEED", u64::from(std::process::id()))?;
+    let (rounds, mut killed) = (asked("WASMILL_TEST_ROUNDS", 1)?, 0);
     println!("seed {seed}");
+    for round in 0..rounds {
+        killed += killed_at_random(&format!("random-{round}"), seed + round)?;
+        println!("{killed} kills while at work, in {} rounds", round + 1);
+    }
+    Ok(())
+}
+
+/// A whole run of the job, killed again and again; answers how often it was at work then.
+fn killed_at_random(name: &str, seed: u64) -> Result<usize> {
+    let out = format!("{name}-out");
+    create(brokers(), &out, 2)?;
+    let folder = tempfile::tempdir()?;
+    write_job(folder.path(), &job(name))?;
     let (mut random, mut killed) = (seed, 0);
     for kill in 0..16 {
         let mut child = start(folder.path(), None)?;
@@ -199,11 +214,11 @@ fn job_killed_at_random_moments_writes_each_result_once() -> Result<()> {
         killed += usize::from(was_killed(&ended));
     }
     // Starts after the end of the input find nothing to do, and prove nothing.
-    println!("seed {seed}: {killed} kills while at work");
     ensure!(
         killed >= 10,
         "seed {seed}: only {killed} of them were at work when they were killed"
     );
     run(command(folder.path(), ["run", "job.toml", "--quiet"]), b"")?.expect_code(0)?;
-    compare("random-out", &format!("seed {seed}"))
+    compare(&out, &format!("seed {seed}"))?;
+    Ok(killed)
 }
