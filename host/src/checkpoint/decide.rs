@@ -1,6 +1,10 @@
 //! What recovery does with what it finds: a plain function over plain data. No files, no clock.
 
-use super::manifest::{JobIdentity, Manifest};
+use std::collections::BTreeSet;
+
+use super::compat::{self, Actions};
+use super::identity::JobIdentity;
+use super::manifest::Manifest;
 
 /// What was found under a manifest's name.
 #[derive(Clone, Debug)]
@@ -48,6 +52,8 @@ pub enum RecoveryDecision {
         epoch: u64,
         /// Names and reasons.
         passed_over: Vec<String>,
+        /// What becomes of its state.
+        actions: Actions,
     },
     /// The job read all its input before: nothing to do.
     Finished {
@@ -61,19 +67,24 @@ pub enum RecoveryDecision {
     ),
 }
 
-/// Decides. `found` may be in any order.
+/// Decides. `found` may be in any order. `forget`: sources and steps whose positions or state need not be kept.
 ///
 /// | found | wanted | decision |
 /// |---|---|---|
 /// | nothing (or only fences) | latest | fresh |
 /// | only broken ones | latest | refuse: never silently empty |
-/// | newest whole one is of another job or shape | latest | refuse, with what differs |
+/// | newest whole one is of another job, or does not fit (`compat`) | latest | refuse, with what differs |
 /// | newest whole one says finished | latest | finished |
 /// | a whole one | latest | restore it, newer broken ones named |
 /// | anything | none | fresh, numbered after all that is there |
 /// | that one whole | epoch | restore it |
 /// | that one broken or absent | epoch | refuse |
-pub fn decide(found: &[Found], identity: &JobIdentity, wanted: &Wanted) -> RecoveryDecision {
+pub fn decide(
+    found: &[Found],
+    identity: &JobIdentity,
+    wanted: &Wanted,
+    forget: &BTreeSet<String>,
+) -> RecoveryDecision {
     let last = found.iter().map(Found::epoch).max();
     let mut newest_first: Vec<&Found> = found.iter().collect();
     newest_first.sort_by_key(|f| std::cmp::Reverse(f.epoch()));
@@ -89,7 +100,7 @@ pub fn decide(found: &[Found], identity: &JobIdentity, wanted: &Wanted) -> Recov
             Some(Found::Fence { .. }) => RecoveryDecision::Refuse(format!(
                 "there is no checkpoint {epoch}: its name was taken when another process took the job over"
             )),
-            Some(Found::Whole(manifest)) => go_on(manifest, identity, Vec::new(), false),
+            Some(Found::Whole(manifest)) => go_on(manifest, identity, forget, Vec::new(), false),
         },
         Wanted::Latest => {
             let mut passed_over = Vec::new();
@@ -97,7 +108,9 @@ pub fn decide(found: &[Found], identity: &JobIdentity, wanted: &Wanted) -> Recov
                 match candidate {
                     Found::Broken { name, why, .. } => passed_over.push(format!("{name}: {why}")),
                     Found::Fence { .. } => {}
-                    Found::Whole(manifest) => return go_on(manifest, identity, passed_over, true),
+                    Found::Whole(manifest) => {
+                        return go_on(manifest, identity, forget, passed_over, true);
+                    }
                 }
             }
             if passed_over.is_empty() {
@@ -116,22 +129,16 @@ pub fn decide(found: &[Found], identity: &JobIdentity, wanted: &Wanted) -> Recov
 fn go_on(
     manifest: &Manifest,
     identity: &JobIdentity,
+    forget: &BTreeSet<String>,
     passed_over: Vec<String>,
     may_be_finished: bool,
 ) -> RecoveryDecision {
-    if manifest.identity.job != identity.job {
-        return RecoveryDecision::Refuse(format!(
-            "the checkpoints there are of job {:?}, not of {:?}: give this job a folder of its own",
-            manifest.identity.job, identity.job
-        ));
-    }
-    if manifest.identity.fingerprint != identity.fingerprint {
-        return RecoveryDecision::Refuse(format!(
-            "the job has changed since checkpoint {}:\n{}use --restore none to start empty",
-            manifest.epoch,
-            difference(&manifest.identity.shape, &identity.shape)
-        ));
-    }
+    let actions = match compat::compare(&manifest.identity, identity, forget) {
+        Ok(actions) => actions,
+        Err(refusal) => {
+            return RecoveryDecision::Refuse(format!("checkpoint {}: {refusal}", manifest.epoch));
+        }
+    };
     if manifest.finished && may_be_finished {
         return RecoveryDecision::Finished {
             epoch: manifest.epoch,
@@ -140,20 +147,8 @@ fn go_on(
     RecoveryDecision::Restore {
         epoch: manifest.epoch,
         passed_over,
+        actions,
     }
-}
-
-/// What is gone (-) and new (+).
-fn difference(before: &[String], now: &[String]) -> String {
-    let gone = before
-        .iter()
-        .filter(|l| !now.contains(l))
-        .map(|l| format!("  - {l}\n"));
-    let new = now
-        .iter()
-        .filter(|l| !before.contains(l))
-        .map(|l| format!("  + {l}\n"));
-    gone.chain(new).collect()
 }
 
 impl Found {
@@ -177,14 +172,23 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::identity::NodeIdentity;
 
-    fn identity(job: &str, shape: &str) -> JobIdentity {
+    fn identity(job: &str, step: &str) -> JobIdentity {
         JobIdentity {
             job: job.into(),
-            fingerprint: shape.into(),
-            shape: vec![shape.into()],
-            plugins: Default::default(),
+            steps: vec![NodeIdentity {
+                name: step.into(),
+                kind: "dedup".into(),
+                settings: Default::default(),
+                function: None,
+            }],
+            ..JobIdentity::default()
         }
+    }
+
+    fn decide(found: &[Found], identity: &JobIdentity, wanted: &Wanted) -> RecoveryDecision {
+        super::decide(found, identity, wanted, &BTreeSet::new())
     }
 
     fn whole(epoch: u64, finished: bool) -> Found {
@@ -218,6 +222,7 @@ mod tests {
         let restore = |epoch| D::Restore {
             epoch,
             passed_over: Vec::new(),
+            actions: Actions::default(),
         };
         assert_eq!(decide(&[], &me, &Wanted::Latest), D::Fresh { next: 1 });
         let fence = |epoch| Found::Fence { epoch };
@@ -244,7 +249,8 @@ mod tests {
             decide(&[whole(2, false), broken(3)], &me, &Wanted::Latest),
             D::Restore {
                 epoch: 2,
-                passed_over: vec!["manifest-3: torn".into()]
+                passed_over: vec!["manifest-3: torn".into()],
+                actions: Actions::default(),
             }
         );
         assert_eq!(
@@ -273,7 +279,7 @@ mod tests {
     fn a_changed_job_is_refused_with_what_differs() {
         let decision = decide(&[whole(1, false)], &identity("j", "b"), &Wanted::Latest);
         assert!(
-            matches!(decision, RecoveryDecision::Refuse(why) if why.contains("  - a\n  + b\n"))
+            matches!(decision, RecoveryDecision::Refuse(why) if why.contains("--drop-state a"))
         );
         let decision = decide(&[whole(1, false)], &identity("other", "a"), &Wanted::Latest);
         assert!(matches!(decision, RecoveryDecision::Refuse(why) if why.contains("of job \"j\"")));

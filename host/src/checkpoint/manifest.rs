@@ -2,19 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What a checkpoint belongs to. Two of the same job agree in the first two; the plugins may change within
-/// what their accumulator versions allow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobIdentity {
-    /// Name of the job.
-    pub job: String,
-    /// Hash over sources and stateful steps: names, kinds, windows, keys. Not over paths, limits and sinks.
-    pub fingerprint: String,
-    /// One line per thing that went into the fingerprint: what a refusal compares.
-    pub shape: Vec<String>,
-    /// SHA-256 of each plugin, by name.
-    pub plugins: BTreeMap<String, String>,
-}
+use super::identity::JobIdentity;
 
 /// A checkpoint as its manifest tells it. JSON; members are only ever added. Must stay readable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -165,6 +165,23 @@ impl CheckpointStore {
         }
     }
 
+    /// A place that is only read: nothing is made, and no lock is taken, so that the process which has it goes on.
+    pub fn read_only(place: &str) -> Result<CheckpointStore, StoreError> {
+        let fail = |why: String| StoreError {
+            kind: StoreErrorKind::Failed,
+            place: place.to_owned(),
+            doing: "open".into(),
+            why,
+        };
+        let at = Place::parse(place).map_err(fail)?;
+        if let Place::Folder(path) = &at {
+            // Opening would make it.
+            std::fs::read_dir(path).map_err(|e| fail(e.to_string()))?;
+        }
+        let storage = at.open().map_err(|e| fail(e.to_string()))?;
+        Ok(CheckpointStore::alone(place, storage))
+    }
+
     /// The folder or URL.
     pub fn place(&self) -> &str {
         &self.place
@@ -234,8 +251,8 @@ impl CheckpointStore {
         Ok(found)
     }
 
-    /// Epochs that something stands for.
-    fn epochs(&self) -> Result<Vec<u64>, StoreError> {
+    /// Epochs that something stands for: checkpoints, whole or broken, and fences.
+    pub fn epochs(&self) -> Result<Vec<u64>, StoreError> {
         let names = self.names()?;
         Ok(names.iter().filter_map(|name| epoch_of(name)).collect())
     }

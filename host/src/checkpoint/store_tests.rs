@@ -1,10 +1,12 @@
 //! Faults and damage, against the real protocol: what is found afterwards is the last good checkpoint, or a refusal that
 //! names the file.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::decide::Wanted;
+use super::identity::NodeIdentity;
 use super::storage::faulty::{Fault, FaultyFolder};
 use super::storage::{LocalStorage, MemoryStorage, Storage};
 use super::*;
@@ -15,9 +17,13 @@ use crate::time::Clock;
 fn identity(job: &str) -> JobIdentity {
     JobIdentity {
         job: job.into(),
-        fingerprint: "f".into(),
-        shape: vec!["step s".into()],
-        plugins: Default::default(),
+        steps: vec![NodeIdentity {
+            name: "s".into(),
+            kind: "dedup".into(),
+            settings: Default::default(),
+            function: None,
+        }],
+        ..JobIdentity::default()
     }
 }
 
@@ -197,7 +203,7 @@ fn two(job: &str) -> Arc<MemoryStorage> {
 fn decision(storage: &Arc<MemoryStorage>) -> RecoveryDecision {
     let store = CheckpointStore::alone("memory", Arc::clone(storage) as Arc<dyn Storage>);
     let mut found = store.find().expect("memory answers");
-    let decide = |found: &[Found]| decide(found, &identity("j"), &Wanted::Latest);
+    let decide = |found: &[Found]| decide(found, &identity("j"), &Wanted::Latest, &BTreeSet::new());
     let (decision, loaded) = decide_and_load(&store, &mut found, &decide).expect("memory answers");
     let is_restore = matches!(decision, RecoveryDecision::Restore { .. });
     assert_eq!(loaded.is_some(), is_restore, "state comes with it");
@@ -221,6 +227,7 @@ fn damaged(what: &str, damage: &dyn Fn(&mut Vec<u8>) -> bool) {
             RecoveryDecision::Restore {
                 epoch: 1,
                 passed_over,
+                ..
             } if second => {
                 assert!(
                     passed_over[0].contains("manifest-0000000002"),
@@ -233,6 +240,7 @@ fn damaged(what: &str, damage: &dyn Fn(&mut Vec<u8>) -> bool) {
             RecoveryDecision::Restore {
                 epoch: 2,
                 passed_over,
+                ..
             } if !second => {
                 assert!(passed_over.is_empty());
             }
@@ -283,7 +291,7 @@ fn missing_swapped_and_foreign_files_are_passed_over_or_refused_never_read() {
     let expect_first = |what: &str| {
         let decided = decision(&storage);
         assert!(
-            matches!(&decided, RecoveryDecision::Restore { epoch: 1, passed_over }
+            matches!(&decided, RecoveryDecision::Restore { epoch: 1, passed_over, .. }
             if passed_over.len() == 1),
             "{what}: {decided:?}"
         );
@@ -334,7 +342,7 @@ fn newer_format_is_refused_by_its_number() {
         .objects()
         .insert("manifest-0000000002".into(), bytes.into_bytes());
     assert!(
-        matches!(decision(&storage), RecoveryDecision::Restore { epoch: 1, passed_over }
+        matches!(decision(&storage), RecoveryDecision::Restore { epoch: 1, passed_over, .. }
         if passed_over[0].contains("format 900"))
     );
 }
@@ -398,7 +406,7 @@ fn process_whose_lease_was_taken_over_cannot_commit_whatever_it_believes() {
     let found = next.find().expect("answers");
     assert!(
         matches!(
-            decide(&found, &identity("j"), &Wanted::Latest),
+            decide(&found, &identity("j"), &Wanted::Latest, &BTreeSet::new()),
             RecoveryDecision::Restore { epoch: 1, .. }
         ),
         "{found:?}"

@@ -1,8 +1,11 @@
 //! Which checkpoints count where epochs are committed by transactions: a plain decision over what was found in the
 //! folder and what the cluster says was committed.
 
+use std::collections::BTreeSet;
+
 use super::decide::{Found, RecoveryDecision, Wanted, decide};
-use super::manifest::{JobIdentity, Manifest};
+use super::identity::JobIdentity;
+use super::manifest::Manifest;
 
 /// What was committed last, as the cluster says: epoch and run.
 pub type Committed<'a> = Option<(u64, &'a str)>;
@@ -21,17 +24,20 @@ pub fn decide_committed(
     found: &[Found],
     identity: &JobIdentity,
     committed: Committed<'_>,
+    forget: &BTreeSet<String>,
 ) -> RecoveryDecision {
     let whole = || found.iter().filter_map(Found::whole);
     let newest = |all: &mut dyn Iterator<Item = &Manifest>| all.map(|m| m.epoch).max();
     let free = newest(&mut whole().filter(|m| m.transaction.is_none()));
     match committed {
-        Some((epoch, _)) if free.is_some_and(|free| free > epoch) => decide_free(found, identity),
+        Some((epoch, _)) if free.is_some_and(|free| free > epoch) => {
+            decide_free(found, identity, forget)
+        }
         Some((epoch, run)) => {
             let named = whole().find(|m| m.epoch == epoch && m.run == run);
             match named {
                 Some(manifest) if manifest.finished => RecoveryDecision::Finished { epoch },
-                Some(_) => decide(found, identity, &Wanted::Epoch(epoch)),
+                Some(_) => decide(found, identity, &Wanted::Epoch(epoch), forget),
                 None => RecoveryDecision::Refuse(format!(
                     "the transactions of the job are committed up to checkpoint {epoch} of run {run}, which is not there (or broken): \
                      what comes after it cannot be told from what was written before. Use --restore none to start empty"
@@ -41,7 +47,7 @@ pub fn decide_committed(
         None => {
             let bound = newest(&mut whole().filter(|m| m.transaction.is_some()));
             if bound.is_none() || free > bound {
-                return decide_free(found, identity);
+                return decide_free(found, identity, forget);
             }
             let forgotten =
                 whole().any(|m| m.transaction.as_ref().is_some_and(|t| t.after.is_some()));
@@ -54,7 +60,7 @@ pub fn decide_committed(
                 );
             }
             match free {
-                Some(_) => decide_free(found, identity),
+                Some(_) => decide_free(found, identity, forget),
                 None => RecoveryDecision::Fresh {
                     next: found.iter().map(Found::epoch).max().unwrap_or(0) + 1,
                 },
@@ -64,28 +70,31 @@ pub fn decide_committed(
 }
 
 /// Among those that needed no transaction.
-fn decide_free(found: &[Found], identity: &JobIdentity) -> RecoveryDecision {
+fn decide_free(
+    found: &[Found],
+    identity: &JobIdentity,
+    forget: &BTreeSet<String>,
+) -> RecoveryDecision {
     let free: Vec<Found> = found
         .iter()
         .filter(|f| f.whole().is_none_or(|m| m.transaction.is_none()))
         .cloned()
         .collect();
-    decide(&free, identity, &Wanted::Latest)
+    decide(&free, identity, &Wanted::Latest, forget)
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::super::compat::Actions;
     use super::super::manifest::TransactionNote;
     use super::*;
 
     fn identity() -> JobIdentity {
         JobIdentity {
             job: "j".into(),
-            fingerprint: "f".into(),
-            shape: Vec::new(),
-            plugins: BTreeMap::new(),
+            ..JobIdentity::default()
         }
     }
 
@@ -110,13 +119,14 @@ mod tests {
     }
 
     fn decided(found: &[Found], committed: Committed<'_>) -> RecoveryDecision {
-        decide_committed(found, &identity(), committed)
+        decide_committed(found, &identity(), committed, &BTreeSet::new())
     }
 
     fn restore(epoch: u64) -> RecoveryDecision {
         RecoveryDecision::Restore {
             epoch,
             passed_over: Vec::new(),
+            actions: Actions::default(),
         }
     }
 

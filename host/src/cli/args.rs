@@ -116,14 +116,19 @@ Examples:
   wasmill run job.toml
   wasmill run job.toml --set source.lines.path=other.txt --parallelism 1
   wasmill run job.toml --restore none      forget the checkpoints, start anew
+  wasmill run job.toml --restore savepoints/my-job-0000000012
   wasmill run job.toml --quiet > results.jsonl")]
 pub struct RunArguments {
     /// The job.
     #[command(flatten)]
     pub job: JobArguments,
-    /// What to go on from: latest, none, or the path of a checkpoint's manifest
+    /// What to go on from: latest, none, a savepoint's folder or a checkpoint's manifest
     #[arg(long, value_name = "WHAT", default_value = "latest")]
     pub restore: String,
+    /// Forget the state of a step, or the positions of a source, that the job has no more or has otherwise (may be
+    /// repeated)
+    #[arg(long, value_name = "NAME")]
+    pub drop_state: Vec<String>,
     /// Progress and summary as JSON lines on standard error
     #[arg(long)]
     pub json: bool,

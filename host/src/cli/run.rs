@@ -1,5 +1,6 @@
 //! `wasmill run`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -23,6 +24,8 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 pub struct RunOptions {
     /// What to go on from.
     pub restore: Restore,
+    /// Sources and steps whose positions or state need not be kept.
+    pub forget: BTreeSet<String>,
     /// A new plugin instance for every call.
     pub paranoid: bool,
 }
@@ -47,6 +50,7 @@ pub fn run(arguments: RunArguments) -> Exit {
     };
     let options = RunOptions {
         restore,
+        forget: arguments.drop_state.into_iter().collect(),
         paranoid: arguments.paranoid,
     };
     let shown = Shown::new(arguments.json, arguments.quiet);
@@ -93,6 +97,7 @@ fn run_job(plan: Plan, options: RunOptions, shown: &Shown) -> Result<Summary, Jo
     let mut again = Again::default();
     let mut environment = Environment {
         restore: options.restore,
+        forget: options.forget,
         paranoid: options.paranoid,
         ..Environment::system()
     };
@@ -114,6 +119,7 @@ fn run_job(plan: Plan, options: RunOptions, shown: &Shown) -> Result<Summary, Jo
         );
         std::thread::sleep(wait);
         environment.restore = Restore::Latest;
+        environment.forget.clear();
         environment.before = Some(before);
     }
 }

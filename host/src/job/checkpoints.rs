@@ -23,6 +23,7 @@ use super::commit_point::CommitPoint;
 use crate::checkpoint::manifest::{Manifest, PartitionPosition, PreparedSink};
 use crate::checkpoint::{CheckpointStore, FORMAT_VERSION, JobIdentity};
 use crate::config::plan::CheckpointPlan;
+use crate::job::times;
 use crate::runtime::assemble::Assembly;
 use crate::runtime::task::TaskError;
 use crate::runtime::worker::TaskReport;
@@ -50,6 +51,8 @@ pub struct Keeper {
     pub plan: CheckpointPlan,
     /// The clock of the job.
     pub clock: Clock,
+    /// Take the first checkpoint at once: until it is there, a restart would begin with something else.
+    pub due_at_once: bool,
     /// The epoch that reading tasks should end next.
     pub epoch: Arc<AtomicU64>,
     /// How they stand; for reports.
@@ -92,6 +95,9 @@ impl Keeper {
         let mut gathered = Gathered::default();
         let (mut under_way, mut last_start) = (None, self.clock.now());
         self.status.taken_at.store(last_start, Ordering::Relaxed);
+        if self.due_at_once {
+            last_start = last_start.saturating_sub(self.plan.every_ms);
+        }
         // Dropped at the end, however it comes: the committer stops trying.
         let (_waiting, given_up) = bounded(0);
         let (orders, ordered) = bounded(1);
@@ -246,7 +252,10 @@ impl Keeper {
         for (step, tracker) in report.snapshot.trackers() {
             // Tasks of a step see the same times at a barrier; the first one's word is as good as another's.
             let name = plan.steps[usize::from(step)].name.clone();
-            manifest.times.entry(name).or_insert_with(|| json(tracker));
+            manifest
+                .times
+                .entry(name)
+                .or_insert_with(|| json(&times::of_step(plan, step, tracker)));
         }
         for read in &report.positions {
             let times = report.snapshot.partition(read.source, read.partition);
@@ -256,7 +265,9 @@ impl Keeper {
                 name: read.name.clone(),
                 position: read.position.0.clone(),
                 ended: read.ended,
-                times: times.map_or(serde_json::Value::Null, |t| json(&t.watermarks())),
+                times: times.map_or(serde_json::Value::Null, |t| {
+                    json(&times::of_partition(plan, t))
+                }),
             });
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! This module starts threads and says how a job ended; what tasks do is `runtime`'s.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,11 +32,13 @@ mod chains;
 mod checkpoints;
 mod commit;
 mod commit_point;
+mod identity;
 mod recover;
 pub mod report;
 pub mod reporting;
 mod sinks;
 mod start;
+mod times;
 
 /// What a job runs with beside its plan.
 #[derive(Clone)]
@@ -48,6 +51,8 @@ pub struct Environment {
     pub console: Console,
     /// What to go on from.
     pub restore: Restore,
+    /// Sources and steps whose positions or state need not be kept when the job has changed.
+    pub forget: BTreeSet<String>,
     /// A new plugin instance for every call: slow, and every result must stay the same.
     pub paranoid: bool,
     /// What this process knew of the job's transactions, where it starts the job anew.
@@ -62,6 +67,7 @@ impl Environment {
             permits: Permits::per_core(),
             console: Console::stdout(),
             restore: Restore::Latest,
+            forget: BTreeSet::new(),
             paranoid: false,
             before: None,
         }
@@ -76,7 +82,7 @@ pub enum Restore {
     Latest,
     /// Nothing: it starts empty.
     None,
-    /// This manifest.
+    /// A savepoint's folder or a checkpoint's manifest, wherever it is.
     Path(PathBuf),
 }
 
@@ -123,6 +129,7 @@ pub struct Job {
     clock: Clock,
     commit: Option<Arc<Transactions>>,
     again: Arc<AtomicBool>,
+    notes: Vec<String>,
 }
 
 impl Job {
@@ -147,6 +154,7 @@ impl Job {
                     &plan,
                     &checkpoint.path,
                     &environment.restore,
+                    &environment.forget,
                     &environment.clock,
                     &mut commits,
                 )? {
@@ -200,11 +208,12 @@ impl Job {
         }
         let clock = environment.clock.clone();
         let checkpoints = Arc::new(CheckpointStatus::default());
-        let mut passed_over = Vec::new();
+        let (mut passed_over, mut notes) = (Vec::new(), Vec::new());
         if let (Some(beginning), Some(epoch), Some(checkpoint)) =
             (beginning, keeper, &plan.checkpoint)
         {
             passed_over = beginning.passed_over;
+            notes = beginning.notes;
             let keeper = Keeper {
                 assembly: Arc::clone(&assembly),
                 identity: beginning.identity,
@@ -212,6 +221,7 @@ impl Job {
                 store: Some(beginning.store),
                 plan: checkpoint.clone(),
                 clock: environment.clock,
+                due_at_once: beginning.from_elsewhere,
                 epoch,
                 status: Arc::clone(&checkpoints),
                 sinks: sinks.iter().map(Option::clone).collect(),
@@ -261,6 +271,7 @@ impl Job {
             clock,
             commit: transactions,
             again,
+            notes,
         };
         Ok(Started::Running(Box::new(job)))
     }
@@ -341,6 +352,11 @@ impl Job {
         let again = self.again.load(Ordering::Acquire);
         let transactions = self.commit.as_ref().filter(|_| again)?;
         Some(transactions.known())
+    }
+
+    /// What became of the state that it goes on with, where the job has changed since.
+    pub fn restore_notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Since when it runs.

@@ -1,25 +1,23 @@
 //! What a job goes on from: finds checkpoints, lets `checkpoint::decide` decide, and reads what it says.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::checkpoint::compat::Actions;
 use crate::checkpoint::decide::Wanted;
-use crate::checkpoint::manifest::{Manifest, PartitionPosition, checksum};
+use crate::checkpoint::manifest::{Manifest, PartitionPosition};
+use crate::checkpoint::store::epoch_of;
 use crate::checkpoint::transaction::decide_committed;
 use crate::checkpoint::{
     CheckpointStore, Found, JobIdentity, Loaded, RecoveryDecision, decide, decide_and_load,
 };
 use crate::config::Plan;
-use crate::config::plan::StepKind;
-use crate::job::Restore;
-use crate::record::NodeIndex;
-use crate::runtime::assemble::function_of;
-use crate::runtime::graph::{Root, is_stateful};
+use crate::job::identity::{identity, shape_of_format_1};
+use crate::job::{Restore, times};
 use crate::runtime::snapshot::{Chain, JobSnapshot};
-use crate::runtime::task::{OwnedPartition, TaskError};
+use crate::runtime::task::TaskError;
 use crate::sink::kafka::Marker;
 use crate::time::Clock;
-use crate::window::watermark::PartitionWatermark;
 
 /// How a job with checkpoints begins.
 pub struct Beginning {
@@ -35,6 +33,11 @@ pub struct Beginning {
     pub restored: Option<RestoredJob>,
     /// Checkpoints passed over because they are broken.
     pub passed_over: Vec<String>,
+    /// What became of the state, where the job has changed.
+    pub notes: Vec<String>,
+    /// What is gone on from is not the latest of this folder: until there is a newer one, a restart would begin with
+    /// something else.
+    pub from_elsewhere: bool,
 }
 
 /// A checkpoint, read.
@@ -63,93 +66,163 @@ pub enum Recovery {
     Finished(Box<Beginning>),
 }
 
-/// Looks, decides, reads. `place`: `[checkpoint] path`.
+/// Looks, decides, reads. `place`: `[checkpoint] path`. `forget`: sources and steps whose positions or state need not
+/// be kept.
 /// `commits`: takes the job's transactions over, where those commit its epochs, and answers what they say; called
 /// once the checkpoints, and so the job, are ours.
 pub fn recover(
     plan: &Plan,
     place: &str,
     restore: &Restore,
+    forget: &BTreeSet<String>,
     clock: &Clock,
     commits: &mut dyn FnMut() -> Result<Option<Option<Marker>>, TaskError>,
 ) -> Result<Recovery, TaskError> {
     let host = |e: &dyn std::fmt::Display| TaskError::Host(e.to_string());
     let store = CheckpointStore::open(place, clock).map_err(|e| host(&e))?;
     let marker = commits()?;
-    let identity = identity(plan);
+    let mut identity = identity(plan, |plugin| plugin.migrates());
+    identity.shape = shape_of_format_1(plan);
     let mut found = store.find().map_err(|e| host(&e))?;
-    let wanted = match restore {
-        Restore::Latest => Wanted::Latest,
-        Restore::None => Wanted::None,
-        Restore::Path(path) => Wanted::Epoch(epoch_of(path, &store)?),
+    let last = found.iter().map(Found::epoch).max().unwrap_or(0);
+    let elsewhere = match restore {
+        Restore::Path(path) => Some(Elsewhere::open(path, &store)?),
+        Restore::Latest | Restore::None => None,
+    };
+    let wanted = match (&elsewhere, restore) {
+        (Some(Elsewhere::Own(epoch) | Elsewhere::Other(_, epoch)), _) => Wanted::Epoch(*epoch),
+        (None, Restore::None) => Wanted::None,
+        (None, _) => Wanted::Latest,
+    };
+    let from = match &elsewhere {
+        Some(Elsewhere::Other(other, _)) => {
+            found = other.find().map_err(|e| host(&e))?;
+            other
+        }
+        _ => &store,
     };
     let by = |found: &[Found]| match (&marker, &wanted) {
         (Some(marker), Wanted::Latest) => {
             let committed = marker.as_ref().map(|m| (m.epoch, m.run.as_str()));
-            decide_committed(found, &identity, committed)
+            decide_committed(found, &identity, committed, forget)
         }
-        _ => decide(found, &identity, &wanted),
+        _ => decide(found, &identity, &wanted, forget),
     };
-    let (decision, loaded) = decide_and_load(&store, &mut found, &by).map_err(|e| host(&e))?;
+    let (decision, loaded) = decide_and_load(from, &mut found, &by).map_err(|e| host(&e))?;
     crate::crash::at(crate::crash::CrashPoint::RecoveryDecided);
-    match decision {
+    let (restored, run, passed_over, notes) = match decision {
         RecoveryDecision::Refuse(why) => {
-            Err(TaskError::Host(format!("checkpoints in {place}: {why}")))
+            let place = from.place();
+            return Err(TaskError::Host(format!("checkpoints in {place}: {why}")));
         }
         RecoveryDecision::Finished { epoch } => {
-            let manifest = store.manifest(epoch).map_err(|e| host(&e))?;
+            let manifest = from.manifest(epoch).map_err(|e| host(&e))?;
             let run = manifest.run.clone();
             let snapshot = JobSnapshot::default();
-            Ok(Recovery::Finished(Box::new(Beginning {
-                store,
+            return Ok(Recovery::Finished(Box::new(Beginning {
                 identity,
                 run,
                 epoch,
                 restored: Some(RestoredJob { manifest, snapshot }),
                 passed_over: Vec::new(),
-            })))
-        }
-        RecoveryDecision::Fresh { next } => {
-            let run = new_id();
-            let beginning = Beginning {
+                notes: Vec::new(),
+                from_elsewhere: false,
                 store,
-                identity,
-                run,
-                epoch: next - 1,
-                restored: None,
-                passed_over: Vec::new(),
-            };
-            Ok(Recovery::Begin(Box::new(beginning)))
+            })));
         }
-        RecoveryDecision::Restore { epoch, passed_over } => {
-            let Loaded { manifest, chains } = loaded.expect("what to restore was loaded");
-            let snapshot = read(plan, &store, &manifest, chains)?;
-            let last = found.iter().map(Found::epoch).max().unwrap_or(epoch);
+        RecoveryDecision::Fresh { .. } => (None, new_id(), Vec::new(), Vec::new()),
+        RecoveryDecision::Restore {
+            passed_over,
+            actions,
+            ..
+        } => {
+            let loaded = loaded.expect("what to restore was loaded");
+            let Loaded {
+                mut manifest,
+                chains,
+            } = loaded;
+            forget_in(&mut manifest, &actions);
+            let kept = |(step, _): &(String, Chain)| !actions.forget_steps.contains(step);
+            let chains = chains.into_iter().filter(kept).collect();
+            let snapshot = read(plan, from, &manifest, chains)?;
             let run = manifest.run.clone();
-            let restored = Some(RestoredJob { manifest, snapshot });
-            Ok(Recovery::Begin(Box::new(Beginning {
-                store,
-                identity,
-                run,
-                epoch: last,
-                restored,
-                passed_over,
-            })))
+            let restored = RestoredJob { manifest, snapshot };
+            (Some(restored), run, passed_over, actions.notes)
         }
+    };
+    let restored_epoch = restored.as_ref().map_or(0, |r| r.manifest.epoch);
+    Ok(Recovery::Begin(Box::new(Beginning {
+        identity,
+        run,
+        epoch: last.max(restored_epoch),
+        from_elsewhere: restored_epoch != last || elsewhere.is_some(),
+        restored,
+        passed_over,
+        notes,
+        store,
+    })))
+}
+
+/// What `--restore PATH` names.
+enum Elsewhere {
+    /// A checkpoint of the job's own folder.
+    Own(u64),
+    /// One of another folder: a savepoint, or another job folder's checkpoint.
+    Other(CheckpointStore, u64),
+}
+
+impl Elsewhere {
+    /// `path`: a manifest, or a folder, of which the newest counts.
+    fn open(path: &Path, own: &CheckpointStore) -> Result<Elsewhere, TaskError> {
+        let refuse = |why: String| {
+            TaskError::Host(format!(
+                "--restore {}: {why}; it takes latest, none, a savepoint's folder or a checkpoint's manifest",
+                path.display()
+            ))
+        };
+        let text = path
+            .to_str()
+            .ok_or_else(|| refuse("that is no text".into()))?;
+        let is_url = text.contains("://");
+        let (place, epoch) = match text.trim_end_matches('/').rsplit_once('/') {
+            Some((place, name)) if epoch_of(name).is_some() => (place, epoch_of(name)),
+            None if epoch_of(text).is_some() => (".", epoch_of(text)),
+            _ => (text, None),
+        };
+        if !is_url {
+            let found = std::fs::metadata(path).map_err(|e| refuse(e.to_string()))?;
+            if epoch.is_none() && !found.is_dir() {
+                return Err(refuse("that is not a manifest".into()));
+            }
+        }
+        let store = CheckpointStore::read_only(place).map_err(|e| refuse(e.to_string()))?;
+        let epoch = match epoch {
+            Some(epoch) => epoch,
+            None => store
+                .epochs()
+                .map_err(|e| refuse(e.to_string()))?
+                .into_iter()
+                .max()
+                .ok_or_else(|| refuse("there is no checkpoint in it".into()))?,
+        };
+        let same = |a: &str, b: &str| {
+            let real = |p: &str| Path::new(p).canonicalize().unwrap_or_else(|_| p.into());
+            real(a) == real(b)
+        };
+        Ok(if same(place, own.place()) {
+            Elsewhere::Own(epoch)
+        } else {
+            Elsewhere::Other(store, epoch)
+        })
     }
 }
 
-/// `--restore PATH`: a manifest file of the job's folder.
-fn epoch_of(path: &Path, store: &CheckpointStore) -> Result<u64, TaskError> {
-    let name = path
-        .file_name()
-        .and_then(|n| n.to_str())
-        .and_then(|n| n.strip_prefix("manifest-"));
-    let epoch = name.and_then(|n| n.parse().ok());
-    epoch.ok_or_else(|| {
-        let place = store.place();
-        TaskError::Host(format!("--restore takes latest, none or a manifest such as {place}/manifest-0000000007, not {}", path.display()))
-    })
+/// Takes out of a checkpoint what need not be kept.
+fn forget_in(manifest: &mut Manifest, actions: &Actions) {
+    let (sources, steps) = (&actions.forget_sources, &actions.forget_steps);
+    manifest.positions.retain(|p| !sources.contains(&p.source));
+    manifest.files.retain(|f| !steps.contains(&f.step));
+    manifest.times.retain(|step, _| !steps.contains(step));
 }
 
 fn read(
@@ -166,93 +239,25 @@ fn read(
             store.place()
         ))
     };
-    let step = |name: &str| {
-        plan.steps
-            .iter()
-            .position(|s| s.name == name)
-            .map(|i| i as NodeIndex)
-    };
-    let source = |name: &str| {
-        plan.sources
-            .iter()
-            .position(|s| s.name == name)
-            .map(|i| i as NodeIndex)
-    };
     for (name, chain) in chains {
-        let step = step(&name).ok_or_else(|| broken(&name, &"the job has no such step"))?;
+        let step = times::step_index(plan, &name)
+            .ok_or_else(|| broken(&name, &"the job has no such step"))?;
         snapshot.add_chain(step, chain);
     }
-    for (name, times) in &manifest.times {
-        let step = step(name).ok_or_else(|| broken(name, &"the job has no such step"))?;
-        snapshot.add_tracker(
-            step,
-            serde_json::from_value(times.clone()).map_err(|e| broken(name, &e))?,
-        );
+    for (name, time) in &manifest.times {
+        let step = times::step_index(plan, name)
+            .ok_or_else(|| broken(name, &"the job has no such step"))?;
+        let tracker = times::read_step(plan, manifest, step, time).map_err(|e| broken(name, &e))?;
+        snapshot.add_tracker(step, tracker);
     }
     for read in &manifest.positions {
-        let source = source(&read.source)
+        let source = times::source_index(plan, &read.source)
             .ok_or_else(|| broken(&read.source, &"the job has no such source"))?;
-        let times: Option<Vec<(Root, PartitionWatermark)>> =
-            serde_json::from_value(read.times.clone()).map_err(|e| broken(&read.name, &e))?;
-        snapshot.add_partition(
-            source,
-            read.partition,
-            OwnedPartition::of_watermarks(times.unwrap_or_default()),
-        );
+        let owned = times::read_partition(plan, manifest, source, &read.times)
+            .map_err(|e| broken(&read.name, &e))?;
+        snapshot.add_partition(source, read.partition, owned);
     }
     Ok(snapshot)
-}
-
-/// What a checkpoint of this plan belongs to: everything that gives state and positions their meaning.
-pub fn identity(plan: &Plan) -> JobIdentity {
-    let mut shape = Vec::new();
-    for source in &plan.sources {
-        shape.push(format!(
-            "source {}: key {:?}, timestamp {:?}",
-            source.name, source.key, source.timestamp
-        ));
-    }
-    for (index, step) in plan.steps.iter().enumerate() {
-        if !is_stateful(plan, index as NodeIndex) {
-            continue;
-        }
-        let function = function_of(&step.kind).map(|f| &plan.functions[f]);
-        let function = function.map(|f| {
-            let plugin = &plan.plugins[f.plugin].name;
-            format!(
-                "{plugin}.{} {}, state version {}",
-                f.function, f.config, f.descriptor.state_version
-            )
-        });
-        let what = match &step.kind {
-            StepKind::Window { window, .. } => format!("{window:?}"),
-            StepKind::Join { join, .. } => format!("{join:?}"),
-            StepKind::Dedup { within_ms } => format!("dedup within {within_ms} ms"),
-            StepKind::Lookup {
-                on, left, as_of_ms, ..
-            } => format!("lookup on {on:?}, left {left}, as of {as_of_ms:?}"),
-            StepKind::Process { ttl_ms, time, .. } => {
-                format!("process, ttl {ttl_ms} ms, {time:?} time")
-            }
-            StepKind::Transform { .. } | StepKind::Key(_) => continue,
-        };
-        shape.push(format!(
-            "step {}: {what}, {}",
-            step.name,
-            function.unwrap_or_else(|| "no function".into())
-        ));
-    }
-    let plugins: BTreeMap<String, String> = plan
-        .plugins
-        .iter()
-        .map(|p| (p.name.clone(), p.sha256.clone()))
-        .collect();
-    JobIdentity {
-        job: plan.name.clone(),
-        fingerprint: checksum(shape.join("\n").as_bytes()),
-        shape,
-        plugins,
-    }
 }
 
 /// An id that no other run has.

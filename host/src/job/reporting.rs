@@ -235,5 +235,6 @@ fn notes(job: &Job) -> Vec<String> {
             job.passed_over().join("; ")
         ));
     }
+    notes.extend(job.restore_notes().iter().cloned());
     notes
 }

@@ -96,3 +96,11 @@ pub enum Panes {
     /// Empty them: each pane stands alone.
     Discarding,
 }
+
+impl WindowSpec {
+    /// Whether state is kept in slices that windows share, rather than window by window. State of the one kind is no
+    /// good for the other.
+    pub fn is_sliced(&self, facts: super::FunctionFacts) -> bool {
+        super::sliced::SlicedWindows::serves(self, facts).is_some()
+    }
+}

@@ -125,10 +125,12 @@ pub enum Combine {
     Max,
 }
 
-/// Whether an entry counts.
+/// Whether an entry counts. Stored in checkpoints: must stay readable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Activity {
+pub enum Activity {
+    /// It counts.
     Active,
+    /// It has nothing to say: it does not count.
     Idle,
     /// Woken, but still behind: it does not count, so that W need not wait for it.
     CatchingUp,
@@ -290,6 +292,54 @@ impl WatermarkTracker {
         }
     }
 
+    /// What a checkpoint keeps of it: whatever channels it has.
+    pub fn record(&self) -> TrackerRecord<WatermarkId> {
+        let mut heard: Vec<Heard<WatermarkId>> = Vec::new();
+        for entry in &self.entries {
+            let known = heard
+                .iter_mut()
+                .find(|h| h.input == entry.input && h.of == entry.id);
+            match known {
+                Some(known) if known.watermark <= entry.watermark => {}
+                Some(known) => {
+                    known.watermark = entry.watermark;
+                    known.activity = entry.activity;
+                }
+                None => heard.push(Heard {
+                    input: entry.input,
+                    of: entry.id,
+                    watermark: entry.watermark,
+                    activity: entry.activity,
+                }),
+            }
+        }
+        heard.sort_by_key(|h| (h.input, h.of));
+        TrackerRecord {
+            current: self.current,
+            inputs: self.inputs.clone(),
+            heard,
+        }
+    }
+
+    /// From a checkpoint: good for `adopt` only, since it has no channels.
+    pub fn of_record(record: TrackerRecord<WatermarkId>) -> WatermarkTracker {
+        let inputs = record.inputs.len();
+        let heard = record.heard.into_iter().filter(|h| h.input < inputs);
+        let entry = |h: Heard<WatermarkId>| Entry {
+            input: h.input,
+            channel: 0,
+            id: h.of,
+            watermark: h.watermark,
+            activity: h.activity,
+        };
+        WatermarkTracker {
+            combine: Combine::Min,
+            entries: heard.map(entry).collect(),
+            inputs: record.inputs,
+            current: record.current,
+        }
+    }
+
     fn matching(&mut self, channel: u32, id: WatermarkId) -> impl Iterator<Item = &mut Entry> {
         let from = self
             .entries
@@ -298,6 +348,30 @@ impl WatermarkTracker {
             .iter_mut()
             .take_while(move |e| (e.channel, e.id) == (channel, id))
     }
+}
+
+/// What a checkpoint keeps of a step's time. `I`: how it names whose watermarks were heard of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackerRecord<I> {
+    /// W.
+    pub current: i64,
+    /// W of each input alone.
+    pub inputs: Vec<i64>,
+    /// What was heard, by input.
+    pub heard: Vec<Heard<I>>,
+}
+
+/// What one of those behind an input said last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard<I> {
+    /// The input.
+    pub input: usize,
+    /// Who.
+    pub of: I,
+    /// Its watermark: the least, where it came on several channels.
+    pub watermark: i64,
+    /// Whether it counts.
+    pub activity: Activity,
 }
 
 /// The least watermark of entries that count; the end of time if all have ended; none if W must stay.
