@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+pub mod cases;
 mod compare;
 pub mod kafka;
+pub mod soak;
 
 pub use compare::{compare_lines, missing_lines};
 
@@ -57,6 +59,13 @@ pub fn target() -> PathBuf {
         Some(dir) => root().join(dir),
         None => root().join("target"),
     }
+}
+
+/// Where tests make their folders: on a disk, not in memory.
+pub fn scratch() -> Result<PathBuf> {
+    let scratch = target().join("tests");
+    std::fs::create_dir_all(&scratch).context("make target/tests")?;
+    Ok(scratch)
 }
 
 /// A plugin that `cargo xtask plugins` compiled.

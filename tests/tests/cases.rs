@@ -2,16 +2,14 @@
 //! the files of a case mean is told in `tests/README.md`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
+use wasmill_tests::cases::{PARALLELISM, copy, file, folders};
 use wasmill_tests::{
-    Ended, command, compare_lines, lines_of_parts, missing_lines, root, run, target,
+    Ended, command, compare_lines, lines_of_parts, missing_lines, root, run, scratch,
 };
-
-/// Script cases give the same at each of these, unless a file `parallelism` says otherwise.
-const PARALLELISM: &str = "1 2 7";
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -57,28 +55,6 @@ fn scripted(example: &str) -> Result<()> {
     run(command(root(), args), b"")?.expect_code(0).map(|_| ())
 }
 
-/// The folders in a folder, by name.
-fn folders(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("read {}: {e}", folder.display()));
-    let mut found: Vec<PathBuf> = entries
-        .map(|e| e.expect("a readable folder").path())
-        .filter(|path| path.is_dir())
-        .collect();
-    found.sort();
-    found
-}
-
-/// A file of the case, if it has one.
-fn file(case: &Path, name: &str) -> Result<Option<String>> {
-    let path = case.join(name);
-    if !path.exists() {
-        return Ok(None);
-    }
-    fs::read_to_string(&path)
-        .with_context(|| format!("read {}", path.display()))
-        .map(Some)
-}
-
 /// Runs a case: once, or once per parallelism.
 fn one(case: &Path) -> Result<()> {
     let args = file(case, "args")?;
@@ -97,9 +73,7 @@ fn one(case: &Path) -> Result<()> {
 
 /// Runs a case in a copy of its folder, and compares all that it says something about.
 fn attempt(case: &Path, args: &str) -> Result<()> {
-    let scratch = target().join("tests");
-    fs::create_dir_all(&scratch).context("make target/tests")?;
-    let folder = tempfile::tempdir_in(scratch).context("make a folder for the case")?;
+    let folder = tempfile::tempdir_in(scratch()?).context("make a folder for the case")?;
     copy(case, folder.path())?;
     let stdin = file(case, "stdin")?.unwrap_or_default();
     let ended = run(
@@ -165,21 +139,6 @@ fn patterns<'a>(what: &str, patterns: impl Iterator<Item = &'a str>, text: &str)
     let missing = missing_lines(patterns, text);
     if !missing.is_empty() {
         bail!("{what} lacks (or, after `!`, has):\n{}", missing.join("\n"));
-    }
-    Ok(())
-}
-
-/// Copies a folder with all in it.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), &target)?;
-        }
     }
     Ok(())
 }

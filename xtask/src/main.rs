@@ -10,6 +10,7 @@ mod kafka_soak;
 mod plugins;
 mod readme;
 mod shell;
+mod soak;
 mod test;
 mod tools;
 
@@ -21,6 +22,7 @@ cargo xtask plugins           compile every guest plugin to target/plugins/*.was
 cargo xtask test [PART]...    set up and run every check; PART picks some (--list names them)
 cargo xtask kafka WHAT        a broker to try the examples with: start, stop, topics, produce, consume
 cargo xtask bench [NAME]      benchmarks: w2, nexmark, or the name of a criterion bench; none lists them
+cargo xtask soak [--minutes N] [--seed N]   jobs that die at random, with torn files; the same lines must come out
 ";
 
 fn main() -> ExitCode {
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Some("plugins") => plugins::build().map(|built| plugins::show(&built)),
         Some("test") => test::test(rest),
         Some("kafka") => kafka::kafka(rest),
+        Some("soak") => soak::run(rest),
         Some("bench") => bench::bench(rest),
         _ => {
             eprint!("{USAGE}");

@@ -28,7 +28,7 @@ pub struct Wanted<'a> {
 
 /// Reads what is wanted and not there yet, in one pass. Keys and timestamps are set; rows whose key or timestamp
 /// cannot be read (null there), or which are no documents, come back as rejected, each once, in order. A bad
-/// field rejects no row: it is an issue of the field.
+/// field rejects no row: it is an issue of the field. Where all values were found to be documents, the batch says so.
 ///
 /// # Panics
 /// If values are asked for that the plan had left out before.
@@ -92,6 +92,7 @@ pub fn decode(batch: &mut Batch, wanted: &Wanted<'_>) -> Vec<Rejected> {
         ),
     }
     debug_assert!(outputs.rejected.is_sorted_by_key(|r| r.row));
+    batch.value.documents |= check && outputs.rejected.is_empty();
     batch
         .value
         .extracted

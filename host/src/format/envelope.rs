@@ -14,8 +14,10 @@ use crate::record::{Batch, ErrorInfo, Form};
 pub struct Envelopes<'b> {
     batch: &'b Batch,
     values: BinaryArray,
-    /// How each value is shown; none: the host wrote them, all are documents.
+    /// How each value is shown; none: all are documents.
     values_shown: Option<Vec<Shown>>,
+    /// The host wrote them: each is one line.
+    written_here: bool,
     /// How each key is shown.
     keys_shown: Vec<Shown>,
 }
@@ -28,12 +30,14 @@ impl<'b> Envelopes<'b> {
     pub fn of(batch: &'b mut Batch) -> Envelopes<'b> {
         let values = value_bytes(batch);
         let written_here = matches!(batch.value.form, Form::Row(_) | Form::Csv(_));
-        let values_shown = (!written_here).then(|| json::shown(&values));
+        let documents = written_here || batch.value.documents;
+        let values_shown = (!documents).then(|| json::shown(&values));
         let keys_shown = batch.keys.as_ref().map(json::shown).unwrap_or_default();
         Envelopes {
             batch,
             values,
             values_shown,
+            written_here,
             keys_shown,
         }
     }
@@ -75,10 +79,11 @@ impl<'b> Envelopes<'b> {
             let shown = self.values_shown.as_ref().map(|shown| shown[row]);
             match shown {
                 Some(shown) => embed(out, b"\"value", self.values.value(row), shown),
-                None => {
+                None if self.written_here => {
                     out.extend_from_slice(b"\"value\":");
                     out.extend_from_slice(self.values.value(row));
                 }
+                None => embed(out, b"\"value", self.values.value(row), Shown::Document),
             }
         }
     }
@@ -310,6 +315,30 @@ mod tests {
             values.len(),
             Value::new(Form::Bytes(values.iter().copied().collect())),
         )
+    }
+
+    #[test]
+    fn documents_that_were_checked_when_they_were_read_are_not_looked_at_again() {
+        use crate::format::{Wanted, decode};
+        let wanted = Wanted {
+            documents: true,
+            ..Wanted::default()
+        };
+        let good: [Option<&[u8]>; 4] = [Some(b"{\"a\":1}"), None, Some(b" \"x\"\r"), Some(b"7")];
+        let mut batch = bytes(&good);
+        let unread = lines(batch.clone());
+        assert_eq!(decode(&mut batch, &wanted), []);
+        assert!(batch.value.documents);
+        assert_eq!(lines(batch.clone()), unread);
+        let part = batch.take(&[2, 0]);
+        assert!(part.value.documents);
+        assert_eq!(lines(part), [&unread[2][..], &unread[0]]);
+        // One that is none takes the mark from all: dead letters show it as the text that it is.
+        let mut mixed = bytes(&[Some(b"1"), Some(b"{")]);
+        assert_eq!(decode(&mut mixed, &wanted).len(), 1);
+        assert!(!mixed.value.documents);
+        assert_eq!(lines(mixed.clone()), [r#"{"value":1}"#, r#"{"value":"{"}"#]);
+        assert!(!Batch::concat(vec![batch, mixed]).value.documents);
     }
 
     #[test]

@@ -361,6 +361,17 @@ fn state_and_timers_go_ttl_after_the_last_write() {
 }
 
 #[test]
+fn a_deleted_timer_says_nothing_of_the_age_of_a_keys_state() {
+    // ttl 10, written at 0: too old at 10, and an event timer at 50 would show it; but that one was deleted, and
+    // the clock is told only now. The processing timer at 55 still finds the state.
+    let mut driven = Driven::new(10, TimeDomain::Event);
+    driven.records(&[("a", "=s +e50 +p55", 0)]);
+    driven.records(&[("a", "-e50", 0)]);
+    assert_eq!(driven.time(60, 60), ["a Processing:s@55"]);
+    assert!(driven.step.keys.is_empty());
+}
+
+#[test]
 fn ttl_in_processing_time_counts_from_the_boundary() {
     let mut driven = Driven::new(10, TimeDomain::Processing);
     let timeless = Rec {

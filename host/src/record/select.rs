@@ -209,6 +209,7 @@ impl Value {
             form,
             bytes,
             extracted,
+            documents: self.documents,
         }
     }
 }
@@ -424,11 +425,11 @@ fn concat_values(batches: &mut [Batch]) -> Value {
         .collect();
     if batches.iter().any(|b| matches!(b.value.form, Form::Pruned)) {
         return Value {
-            form: Form::Pruned,
-            bytes: None,
             extracted,
+            ..Value::new(Form::Pruned)
         };
     }
+    let documents = batches.iter().all(|b| b.value.documents);
     if let Some(form) = concat_forms(batches) {
         let cached: Option<Vec<&BinaryArray>> =
             batches.iter().map(|b| b.value.bytes.as_ref()).collect();
@@ -436,13 +437,15 @@ fn concat_values(batches: &mut [Batch]) -> Value {
             form,
             bytes: cached.map(|all| arrays::concat_bytes(&all)),
             extracted,
+            documents,
         };
     }
     let all: Vec<BinaryArray> = batches.iter_mut().map(crate::format::value_bytes).collect();
     Value {
-        form: Form::Bytes(arrays::concat_bytes(&all.iter().collect::<Vec<_>>())),
-        bytes: None,
         extracted,
+        ..Value::new(Form::Bytes(arrays::concat_bytes(
+            &all.iter().collect::<Vec<_>>(),
+        )))
     }
 }
 

@@ -184,6 +184,9 @@ pub struct Value {
     pub bytes: Option<BinaryArray>,
     /// Fields read so far.
     pub extracted: Vec<(FieldSpec, Extracted)>,
+    /// The values are bytes, and each that is not null was found to be a JSON document. (They may be documents
+    /// without this.)
+    pub documents: bool,
 }
 
 impl Value {
@@ -193,6 +196,7 @@ impl Value {
             form,
             bytes: None,
             extracted: Vec::new(),
+            documents: false,
         }
     }
 

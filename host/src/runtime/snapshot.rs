@@ -69,17 +69,6 @@ pub fn pieces(task: &mut Task, chains: &mut TaskChains) -> Result<Vec<StatePiece
 }
 
 impl JobSnapshot {
-    /// Adds all that a task remembers.
-    pub fn add(&mut self, task: &mut Task) -> Result<(), StepError> {
-        for piece in pieces(task, &mut TaskChains::default())? {
-            let bytes = piece.buffer.into_bytes();
-            let all = 0..bytes.len();
-            self.add_chain(piece.step, vec![(bytes, all)]);
-        }
-        self.add_times(task);
-        Ok(())
-    }
-
     /// Adds where time stands for a task.
     pub fn add_times(&mut self, task: &mut Task) {
         for slot in task.slots_mut() {

@@ -13,10 +13,11 @@ use crate::record::{Batch, Form, NodeIndex, Origin, Origins, Value};
 use crate::runtime::assemble::Assembly;
 use crate::runtime::message::{Message, Tag};
 use crate::runtime::operators::{too_far_ahead, without};
-use crate::runtime::snapshot::JobSnapshot;
+use crate::runtime::snapshot::{Chain, JobSnapshot, TaskChains, pieces};
 use crate::runtime::task::{Task, TaskError};
 use crate::script::collect::Collector;
 use crate::script::line::{Control, ScriptRecord};
+use crate::state::Extent;
 use crate::step::{Progress, WholeFiring};
 use crate::time::Watermark;
 
@@ -30,6 +31,16 @@ pub struct Driver {
     /// Records since the last boundary, by partition, in the order of the partitions' first ones.
     waiting: Vec<((NodeIndex, u32), Vec<ScriptRecord>)>,
     script: ScriptState,
+    told: Told,
+}
+
+/// What tasks told of their state since the last start, at each checkpoint only what had changed: as in a running job.
+#[derive(Default)]
+struct Told {
+    /// By stage and task.
+    sizes: BTreeMap<(usize, usize), TaskChains>,
+    /// By step and task.
+    chains: BTreeMap<(NodeIndex, usize), Chain>,
 }
 
 /// What the driver itself remembers over a restart.
@@ -63,6 +74,7 @@ impl Driver {
             tasks: Vec::new(),
             waiting: Vec::new(),
             script: ScriptState::default(),
+            told: Told::default(),
         };
         driver.build(None)?;
         Ok(driver)
@@ -80,6 +92,7 @@ impl Driver {
     fn build(&mut self, restored: Option<&JobSnapshot>) -> Result<(), TaskError> {
         self.assembly.set_parallelism(self.parallelism);
         self.tasks.clear();
+        self.told = Told::default();
         let collector = self.collector.clone();
         let names: Vec<String> = self
             .assembly
@@ -462,10 +475,23 @@ impl Driver {
     /// This point, to go back to.
     pub fn checkpoint(&mut self) -> Result<Checkpoint, DriverError> {
         let mut snapshot = JobSnapshot::default();
-        for tasks in &mut self.tasks {
-            for task in tasks {
-                snapshot.add(task).map_err(TaskError::Step)?;
+        for (stage, tasks) in self.tasks.iter_mut().enumerate() {
+            for (index, task) in tasks.iter_mut().enumerate() {
+                let sizes = self.told.sizes.entry((stage, index)).or_default();
+                for piece in pieces(task, sizes).map_err(TaskError::Step)? {
+                    let chain = self.told.chains.entry((piece.step, index)).or_default();
+                    if piece.extent == Extent::Whole {
+                        chain.clear();
+                    }
+                    let bytes = piece.buffer.into_bytes();
+                    let all = 0..bytes.len();
+                    chain.push((bytes, all));
+                }
+                snapshot.add_times(task);
             }
+        }
+        for (&(step, _), chain) in &self.told.chains {
+            snapshot.add_chain(step, chain.clone());
         }
         Ok(Checkpoint {
             snapshot: Some(snapshot),

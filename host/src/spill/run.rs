@@ -34,6 +34,8 @@ pub(super) struct Run {
     /// Bytes of blocks that hold nothing of use any more, about.
     pub dead_bytes: u64,
     last_name: Vec<u8>,
+    /// When the youngest of its entries were taken in: the number of the first file that held them.
+    pub born: u64,
 }
 
 impl Drop for Run {
@@ -176,7 +178,7 @@ pub(super) struct RunWriter {
 
 impl RunWriter {
     /// A new file, for at most so many entries.
-    pub fn create(path: &Path, entries_max: usize) -> Result<RunWriter, SpillError> {
+    pub fn create(path: &Path, entries_max: usize, born: u64) -> Result<RunWriter, SpillError> {
         let file = File::options()
             .read(true)
             .write(true)
@@ -195,6 +197,7 @@ impl RunWriter {
                 entries: 0,
                 dead_bytes: 0,
                 last_name: Vec::new(),
+                born,
             },
             block: BlockWriter::default(),
             out: Vec::new(),
@@ -222,6 +225,11 @@ impl RunWriter {
             self.end_block()?;
         }
         Ok(())
+    }
+
+    /// It is made of runs the youngest of which is of that age.
+    pub fn set_born(&mut self, born: u64) {
+        self.run.born = born;
     }
 
     fn end_block(&mut self) -> Result<(), SpillError> {

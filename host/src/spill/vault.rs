@@ -99,7 +99,8 @@ impl Vault {
                 .insert(self.scratch.folder(&self.step, self.task)?),
         };
         self.files += 1;
-        RunWriter::create(&folder.join(self.files.to_string()), entries_max)
+        let path = folder.join(self.files.to_string());
+        RunWriter::create(&path, entries_max, self.files)
     }
 
     /// Begins to take in at most so many entries; `admit` ends it.
@@ -128,7 +129,9 @@ impl Vault {
     fn merge(&mut self, from: usize, until: usize) -> Result<(), SpillError> {
         let runs = &self.runs[from..until];
         let entries = runs.iter().map(|r| r.entries).sum();
+        let born = runs.iter().map(|r| r.born).max().unwrap_or(0);
         let mut writer = self.new_file(entries)?;
+        writer.set_born(born);
         let runs = &self.runs[from..until];
         let (mut all, mut more) = Merged::new(runs.iter(), &[])?;
         while more {
@@ -213,10 +216,27 @@ impl Vault {
         Ok(())
     }
 
+    /// Where the vault stands: what is taken in later is younger than this.
+    pub fn age(&self) -> u64 {
+        self.files
+    }
+
     /// Entries whose names begin with `prefix` and come after `after` (all, if none), in order, until they take
     /// `bytes_max`. Whether more may follow.
     pub fn scan(
         &self,
+        prefix: &[u8],
+        behind: Option<&[u8]>,
+        bytes_max: usize,
+    ) -> Result<(Vec<Entry>, bool), SpillError> {
+        self.scan_since(0, prefix, behind, bytes_max)
+    }
+
+    /// The same, for entries that were taken in since the vault was of that age; and maybe older ones that were
+    /// merged with them.
+    pub fn scan_since(
+        &self,
+        age: u64,
         prefix: &[u8],
         behind: Option<&[u8]>,
         bytes_max: usize,
@@ -226,7 +246,8 @@ impl Vault {
             from.push(0);
         }
         let end = after(prefix);
-        let within = self.runs.iter().filter(|run| !run.is_apart(&from, &end));
+        let young = self.runs.iter().filter(|run| run.born > age);
+        let within = young.filter(|run| !run.is_apart(&from, &end));
         let (mut all, mut more) = Merged::new(within, &from)?;
         let (mut entries, mut bytes) = (Vec::new(), 0);
         while more && all.name().starts_with(prefix) {

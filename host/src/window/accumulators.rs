@@ -1,5 +1,7 @@
 //! Accumulators of many groups: side by side while all have one length, apart once they differ.
 
+use super::groups::grow_gently;
+
 /// Accumulators by number.
 #[derive(Debug)]
 pub(super) enum Accumulators {
@@ -52,6 +54,7 @@ impl Accumulators {
         }
         match self {
             Accumulators::Even { len, data, .. } => {
+                grow_gently(data, acc.len());
                 data.extend_from_slice(acc);
                 *len += 1;
             }

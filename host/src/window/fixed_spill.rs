@@ -253,6 +253,10 @@ impl FixedWindows {
         let w = &self.windows[window as usize];
         let version = core.facts.state_version;
         let mut scan = Scan::of(self.kind(), w);
+        if clean.is_some() {
+            // What changed since the last snapshot was in memory then, or was written since.
+            scan.age = self.stamps.vault_age;
+        }
         while let Some((entry, key)) = scan.next(core, w)? {
             let group = SpilledGroup::read(&entry.value);
             if clean.is_none_or(|clean| group.stamp > clean) {
@@ -291,6 +295,8 @@ pub(super) struct Scan {
     read: Vec<Entry>,
     current: Option<Entry>,
     more: bool,
+    /// Entries taken in before are of no interest.
+    age: u64,
 }
 
 impl Scan {
@@ -302,6 +308,7 @@ impl Scan {
             read: Vec::new(),
             current: None,
             more: window.spilled.groups > 0,
+            age: 0,
         }
     }
 
@@ -353,7 +360,8 @@ impl Scan {
             self.more = false;
             return Ok(());
         };
-        let (mut read, more) = vault.scan(&self.prefix, self.behind.as_deref(), SCAN_BYTES)?;
+        let (mut read, more) =
+            vault.scan_since(self.age, &self.prefix, self.behind.as_deref(), SCAN_BYTES)?;
         self.more = more;
         self.behind = read.last().map(|e| e.name.clone());
         read.reverse();

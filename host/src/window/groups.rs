@@ -12,6 +12,9 @@ use crate::record::NO_TIMESTAMP;
 /// Groups from which on it pays to touch them before they are compared.
 const MANY: usize = 4096;
 
+/// Bytes from which on columns grow gently.
+const LARGE: usize = 1 << 20;
+
 /// A key in a window.
 #[derive(Debug)]
 pub(super) struct Group {
@@ -166,6 +169,15 @@ pub(super) struct Window {
     pub spilled: Spilled,
 }
 
+/// Makes room for more at the end. What is large grows by a quarter, not by double: in a budget, memory without
+/// content is memory lost.
+#[inline]
+pub(super) fn grow_gently<T>(all: &mut Vec<T>, more: usize) {
+    if all.capacity() - all.len() < more && all.len() * size_of::<T>() > LARGE {
+        all.reserve_exact(more.max(all.len() / 4));
+    }
+}
+
 impl Window {
     /// A window without groups.
     pub fn new(start: i64, end: i64) -> Window {
@@ -195,6 +207,7 @@ impl Window {
     fn make(&mut self, hash: u64, key: Option<&[u8]>, init: &[u8]) -> u32 {
         let group = self.groups.len() as u32;
         let key = self.arena.keep(key);
+        grow_gently(&mut self.groups, 1);
         self.groups.push(Group {
             key,
             newest: NO_TIMESTAMP,

@@ -20,6 +20,7 @@ mod round;
 mod session;
 mod session_close;
 mod sliced;
+mod sliced_spill;
 mod snapshot;
 mod spec;
 mod spilled_fire;

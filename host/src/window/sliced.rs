@@ -6,8 +6,9 @@ use super::assign::Grid;
 use super::codec::{GroupState, SLICE, SliceState, put_name};
 use super::core::{Arrivals, Core, LeftOut};
 use super::fixed::FixedWindows;
-use super::fixed_spill::{Scan, SpilledGroup};
+use super::fixed_spill::SpilledGroup;
 use super::groups::Window;
+use super::sliced_spill::StreamedFiring;
 use super::time::StepTime;
 use super::{Emit, Panes, WindowKind, WindowSpec};
 use crate::plugin::TimeDomain;
@@ -46,12 +47,12 @@ struct Firing {
     /// End of the slice that comes next, and how many of its groups are done.
     slice: i64,
     done: usize,
-    /// Of that slice what is in the vault, while it is gone through.
-    scan: Option<Scan>,
     /// Keys that fire, where not all do.
     only: Option<Vec<Option<Vec<u8>>>>,
     /// Once it is together: the groups that are still to be put out, the next one last.
     groups: Option<Vec<u32>>,
+    /// Some of it is in the vault: it is put together and put out key by key.
+    streamed: Option<StreamedFiring>,
 }
 
 impl SlicedWindows {
@@ -107,7 +108,7 @@ impl SlicedWindows {
         let mut calls = 0;
         loop {
             let Some(firing) = &mut closing.current else {
-                closing.current = self.next_firing(core, &mut closing);
+                closing.current = self.next_firing(core, &mut closing)?;
                 if closing.current.is_some() {
                     continue;
                 }
@@ -125,6 +126,15 @@ impl SlicedWindows {
                 core.time = closing.to;
                 return Ok(Progress::Done);
             };
+            if let Some(streamed) = &mut firing.streamed {
+                let more = streamed.step(&self.slices, core)?;
+                core.flush(out)?;
+                if !more {
+                    closing.current = None;
+                }
+                self.closing = Some(closing);
+                return Ok(Progress::More);
+            }
             let Some(groups) = &mut firing.groups else {
                 calls += 1;
                 self.merge_on(core, firing)?;
@@ -200,25 +210,32 @@ impl SlicedWindows {
     }
 
     /// The next window that fires, if any.
-    fn next_firing(&self, core: &Core, closing: &mut Closing) -> Option<Firing> {
-        let firing = |start: i64, only| {
-            let merged = Window::new(start, self.windows.end(start));
-            Some(Firing {
-                merged,
+    fn next_firing(&self, core: &Core, closing: &mut Closing) -> Result<Option<Firing>, StepError> {
+        let firing = |start: i64, only: Option<_>| {
+            let end = self.windows.end(start);
+            let streamed = match only {
+                None => StreamedFiring::of(&self.slices, core, start, end)?,
+                Some(_) => None,
+            };
+            Ok(Some(Firing {
+                merged: Window::new(start, end),
                 slice: start.saturating_add(1),
                 done: 0,
-                scan: None,
                 only,
                 groups: None,
-            })
+                streamed,
+            }))
         };
         if let Some(start) = closing.again.pop() {
             return firing(start, Some(self.late_keys(start)));
         }
-        let start = closing.next.filter(|start| {
-            core.retention
-                .is_closed(self.windows.end(*start), closing.to.passed)
-        })?;
+        let due = |start: &i64| {
+            let end = self.windows.end(*start);
+            core.retention.is_closed(end, closing.to.passed)
+        };
+        let Some(start) = closing.next.filter(due) else {
+            return Ok(None);
+        };
         closing.next = start
             .checked_add(self.windows.every())
             .and_then(|next| self.with_records(next));
@@ -269,28 +286,13 @@ impl SlicedWindows {
             }
         };
         let finished = match &firing.only {
-            None if firing.done < slice.groups.len() => {
+            None => {
                 for group in (firing.done..slice.groups.len()).take(GROUPS_A_CALL) {
                     let key = slice.key(group as u32);
                     take(core.hasher.hash(key), key, slice.accs.get(group));
                 }
                 firing.done += GROUPS_A_CALL;
-                firing.done >= slice.groups.len() && slice.spilled.groups == 0
-            }
-            None => {
-                let scan = firing.scan.get_or_insert_with(|| Scan::of(SLICE, slice));
-                let mut left = GROUPS_A_CALL;
-                while left > 0
-                    && let Some((entry, key)) = scan.next(core, slice)?
-                {
-                    take(
-                        core.hasher.hash(key),
-                        key,
-                        SpilledGroup::read(&entry.value).acc,
-                    );
-                    left -= 1;
-                }
-                left > 0
+                firing.done >= slice.groups.len()
             }
             Some(keys) => {
                 let (mut missing, mut names) = (Vec::new(), Vec::new());
@@ -325,7 +327,6 @@ impl SlicedWindows {
         }
         if finished {
             firing.done = 0;
-            firing.scan = None;
             firing.slice = end.saturating_add(1);
         }
         Ok(())

@@ -12,6 +12,7 @@ use super::count::Counts;
 use super::fixed::FixedWindows;
 use super::session::Sessions;
 use crate::record::NO_TIMESTAMP;
+use crate::spill::Vault;
 use crate::state::{Extent, Gone, Mark, StateBuffer};
 use crate::step::{StepError, key_group};
 
@@ -26,6 +27,8 @@ pub(super) struct Stamps {
     /// Groups with stamps up to this are in it as they are. The stamp after it is no batch's: it is given to groups
     /// that change without one.
     pub clean: u32,
+    /// Age of the vault then.
+    pub vault_age: u64,
     /// Starts of windows that are in it and were dropped since.
     dropped: Vec<i64>,
 }
@@ -122,6 +125,7 @@ impl FixedWindows {
             self.snapshot_spilled(core, window, (!whole).then_some(clean), into)?;
         }
         self.all_stored();
+        self.stamps.vault_age = core.vault.as_ref().map_or(0, Vault::age);
         Ok(extent)
     }
 }

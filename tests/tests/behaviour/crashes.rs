@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use wasmill_tests::soak::points;
 use wasmill_tests::{command, lines_of_parts, run};
 
 /// Small, and slow enough for some epochs. Results do not depend on the order between partitions.
@@ -60,19 +61,6 @@ fn start(folder: &Path, crash_at: Option<&str>, parallelism: usize) -> Result<Op
         ended.said()
     );
     Ok(signal)
-}
-
-/// All points that the binary knows: it lists them when it is given none of them.
-fn points(folder: &Path) -> Result<Vec<String>> {
-    let mut command = command(folder, ["run", "job.toml"]);
-    command.env("WASMILL_CRASH_AT", "?");
-    let said = run(command, b"")?.expect_code(2)?.stderr;
-    let names = said.split("names: ").nth(1).context("names are listed")?;
-    // Those of Kafka's transactions have a test of their own, with a broker.
-    let names = names
-        .split_whitespace()
-        .filter(|n| !n.starts_with("transaction"));
-    Ok(names.map(str::to_owned).collect())
 }
 
 /// Looks at the folder again and again until told to stop. Parts never change and never go, each is whole.

@@ -13,3 +13,4 @@ mod pages;
 mod restores;
 mod s3_server;
 mod signals;
+mod spill;

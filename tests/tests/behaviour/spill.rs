@@ -1,0 +1,258 @@
+//! State beyond memory, from outside: the same results with a budget that holds a part of the state only, through
+//! kills, damage and restores.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use wasmill_tests::{command, lines_of_parts, run};
+
+/// Windows with and without slices, and one that is shown again whenever it changed: some 60,000 groups at once. The
+/// one that is shown again says at its end what it held (`update` shows more where batches are cut otherwise).
+const JOB: &str = r#"
+name = "spills"
+parallelism = 2
+[checkpoint]
+path = "checkpoints"
+every = "100ms"
+[state]
+memory = "256KiB"
+path = "scratch"
+[source.in]
+type = "generator"
+records = 300000
+seed = 7
+partitions = 3
+template = '{"k":"user-{{int 0 20000}}","v":{{int 0 100}},"t":{{time 1700000000000 1}}}'
+key = "/k"
+timestamp = "/t"
+[source.in.event-time]
+max-disorder = "0ms"
+[step.tumbling]
+from = "in"
+window = { tumbling = "100s" }
+aggregate = "std.sum"
+config = { field = "/v" }
+[step.slices]
+from = "in"
+window = { sliding = "60s", every = "20s" }
+aggregate = "std.sum"
+config = { field = "/v" }
+[step.late]
+from = "in"
+window = { tumbling = "50s" }
+allowed-lateness = "30s"
+aggregate = "std.count"
+[sink.tumbling-out]
+from = "tumbling"
+type = "file"
+path = "tumbling"
+[sink.slices-out]
+from = "slices"
+type = "file"
+path = "slices"
+[sink.late-out]
+from = "late"
+type = "file"
+path = "late"
+"#;
+
+const OUT: [&str; 3] = ["tumbling", "slices", "late"];
+
+fn results(folder: &Path) -> Result<Vec<Vec<String>>> {
+    OUT.iter()
+        .map(|out| lines_of_parts(&folder.join(out)))
+        .collect()
+}
+
+fn job_folder(job: &str) -> Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("job.toml"), job)?;
+    Ok(folder)
+}
+
+/// What the job writes when all of its state is in memory.
+fn in_memory() -> Result<Vec<Vec<String>>> {
+    let folder = job_folder(JOB)?;
+    let args = ["run", "job.toml", "--quiet", "--set", "state.memory=1GiB"];
+    run(command(folder.path(), args), b"")?.expect_code(0)?;
+    let lines = results(folder.path())?;
+    ensure!(
+        lines.iter().all(|lines| lines.len() > 20_000),
+        "too little came out to prove anything: {:?}",
+        lines.iter().map(Vec::len).collect::<Vec<_>>()
+    );
+    Ok(lines)
+}
+
+fn ensure_same(expected: &[Vec<String>], found: &[Vec<String>], how: &str) -> Result<()> {
+    for (name, (one, other)) in OUT.iter().zip(expected.iter().zip(found)) {
+        ensure!(
+            one == other,
+            "{how}: {name} has {} lines in memory, {} with spilled state, or others",
+            one.len(),
+            other.len()
+        );
+    }
+    Ok(())
+}
+
+/// All files of spilled state.
+fn spilled(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files.extend(spilled(&path));
+        } else if path.extension().is_none_or(|e| e != "lock") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+#[test]
+fn state_beyond_memory_changes_no_result_at_any_parallelism_and_leaves_nothing_behind() -> Result<()>
+{
+    let expected = in_memory()?;
+    for parallelism in [1, 2, 7] {
+        let folder = job_folder(JOB)?;
+        let set = format!("parallelism={parallelism}");
+        let args = ["run", "job.toml", "--json", "--set", &set];
+        let ended = run(command(folder.path(), args), b"")?.expect_code(0)?;
+        ensure_same(&expected, &results(folder.path())?, &set)?;
+        let summary = ended.stderr.lines().last().unwrap_or_default();
+        ensure!(
+            summary.contains("\"state_disk_bytes_peak\":")
+                && !summary.contains("\"state_disk_bytes_peak\":0"),
+            "all three steps spilled: {summary}"
+        );
+        let left = fs::read_dir(folder.path().join("scratch"))?.count();
+        ensure!(left == 0, "{left} files of scratch were left");
+    }
+    Ok(())
+}
+
+#[test]
+fn job_with_spilled_state_survives_kills_and_restores_into_other_budgets() -> Result<()> {
+    let expected = in_memory()?;
+    let folder = job_folder(JOB)?;
+    let seed = u64::from(std::process::id());
+    let mut random = seed;
+    for kill in 0..8 {
+        let parallelism = format!("parallelism={}", [1, 3, 2][kill % 3]);
+        let memory = format!("state.memory={}", ["256KiB", "64KiB", "1MiB"][kill % 3]);
+        let set = ["--set", &parallelism, "--set", &memory];
+        let mut child = command(folder.path(), ["run", "job.toml", "--quiet"])
+            .args(set)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("start wasmill")?;
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        // The moment is the point of the test: anywhere between the start and a few epochs later.
+        thread::sleep(Duration::from_millis(100 + (random >> 33) % 400));
+        child.kill()?;
+        let ended = child.wait_with_output()?;
+        let stderr = String::from_utf8_lossy(&ended.stderr);
+        ensure!(
+            ended.status.code().is_none_or(|code| code == 0),
+            "seed {seed}, start {kill} failed: {stderr}"
+        );
+    }
+    run(command(folder.path(), ["run", "job.toml", "--quiet"]), b"")?.expect_code(0)?;
+    ensure_same(&expected, &results(folder.path())?, &format!("seed {seed}"))?;
+    let left = spilled(&folder.path().join("scratch"));
+    ensure!(
+        left.is_empty(),
+        "what killed processes left is still there: {left:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn damaged_scratch_ends_the_job_and_the_checkpoint_has_all_of_the_state() -> Result<()> {
+    let expected = in_memory()?;
+    let job = JOB.replace("seed = 7", "seed = 7\nrate = 60000");
+    let folder = job_folder(&job)?;
+    let child = command(folder.path(), ["run", "job.toml", "--quiet"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("start wasmill")?;
+    let scratch = folder.path().join("scratch");
+    let mut child = Some(child);
+    let until = Instant::now() + Duration::from_secs(60);
+    while let Some(running) = &mut child {
+        ensure!(Instant::now() < until, "it never noticed");
+        for file in spilled(&scratch) {
+            let Ok(mut bytes) = fs::read(&file) else {
+                continue;
+            };
+            bytes.iter_mut().for_each(|b| *b ^= 0x55);
+            let _ = fs::write(&file, bytes);
+        }
+        if running.try_wait()?.is_some() {
+            break;
+        }
+        thread::yield_now();
+    }
+    let ended = child.take().context("it was started")?.wait_with_output()?;
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    ensure!(
+        ended.status.code() == Some(1),
+        "it ended with {}: {stderr}",
+        ended.status
+    );
+    ensure!(
+        stderr.contains("state spilled to") && stderr.contains("scratch"),
+        "it says what and where: {stderr}"
+    );
+    run(
+        command(
+            folder.path(),
+            [
+                "run",
+                "job.toml",
+                "--quiet",
+                "--set",
+                "source.in.rate=1000000",
+            ],
+        ),
+        b"",
+    )?
+    .expect_code(0)?;
+    ensure_same(&expected, &results(folder.path())?, "after damage")
+}
+
+#[test]
+fn state_that_cannot_spill_or_passes_the_most_of_all_stops_the_job_with_what_to_do() -> Result<()> {
+    let job = JOB.replace("{ tumbling = \"100s\" }", "{ session = \"10s\" }");
+    let folder = job_folder(&job)?;
+    let ended = run(command(folder.path(), ["run", "job.toml", "--quiet"]), b"")?.expect_code(1)?;
+    for part in ["step tumbling", "[state] memory", "262144", "raise"] {
+        ensure!(
+            ended.stderr.contains(part),
+            "{part} is missing: {}",
+            ended.stderr
+        );
+    }
+    let folder = job_folder(JOB)?;
+    let args = ["run", "job.toml", "--quiet", "--set", "state.max=512KiB"];
+    let ended = run(command(folder.path(), args), b"")?.expect_code(1)?;
+    for part in ["[state] max", "524288", "raise it"] {
+        ensure!(
+            ended.stderr.contains(part),
+            "{part} is missing: {}",
+            ended.stderr
+        );
+    }
+    Ok(())
+}
