@@ -87,7 +87,6 @@ struct OpenPartition {
     ready_at: i64,
     /// Since when it has answered nothing but `Pending`.
     silent_since: Option<i64>,
-    idle: bool,
 }
 
 impl Reader {
@@ -158,7 +157,6 @@ impl Reader {
                 reader,
                 ready_at: i64::MIN,
                 silent_since: None,
-                idle: false,
             });
         }
         Ok(())
@@ -203,7 +201,7 @@ impl Reader {
         match read {
             Read::Batch(batch, bad) => {
                 let at = &mut self.open[next];
-                (at.silent_since, at.idle) = (None, false);
+                at.silent_since = None;
                 self.sequence += 1;
                 let tag = Tag {
                     row: 0,
@@ -239,10 +237,7 @@ impl Reader {
                 let since = *at.silent_since.get_or_insert(now);
                 // Only time in which the partition was asked and had nothing counts: a task that waits for room
                 // behind it does not ask, so backpressure never looks like silence.
-                let idle_after = self.plan.event_time.and_then(|e| e.idle_after_ms);
-                if !at.idle && idle_after.is_some_and(|after| now.saturating_sub(since) >= after) {
-                    at.idle = true;
-                    task.idle_partition(partition);
+                if task.silent_partition(partition, now.saturating_sub(since)) {
                     return Ok(Polled::Time);
                 }
                 Ok(Polled::Nothing(Duration::ZERO))

@@ -47,8 +47,16 @@ struct Told {
 #[derive(Clone, Debug, Default)]
 struct ScriptState {
     now: Option<i64>,
-    /// Records taken so far by each partition that exists.
-    partitions: BTreeMap<(NodeIndex, u32), u64>,
+    /// Those that exist.
+    partitions: BTreeMap<(NodeIndex, u32), ScriptPartition>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct ScriptPartition {
+    /// Records taken so far.
+    taken: u64,
+    /// `now` at its last record (its first line, where there was none yet).
+    heard: i64,
 }
 
 /// A point to go back to.
@@ -162,6 +170,10 @@ impl Driver {
     pub fn record(&mut self, record: ScriptRecord) -> Result<(), DriverError> {
         let id = (self.source(&record.source)?, record.partition);
         self.exists(id);
+        let now = self.script.now.unwrap_or(0);
+        if let Some(partition) = self.script.partitions.get_mut(&id) {
+            partition.heard = now;
+        }
         match self.waiting.iter_mut().find(|(at, _)| *at == id) {
             Some((_, records)) => records.push(record),
             None => self.waiting.push((id, vec![record])),
@@ -173,7 +185,9 @@ impl Driver {
         if self.script.partitions.contains_key(&id) {
             return;
         }
-        self.script.partitions.insert(id, 0);
+        let heard = self.script.now.unwrap_or(0);
+        let fresh = ScriptPartition { taken: 0, heard };
+        self.script.partitions.insert(id, fresh);
         self.owner(id.0, id.1).add_partition(id.1);
     }
 
@@ -217,6 +231,10 @@ impl Driver {
                     ));
                 }
                 self.script.now = Some(*now);
+                for ((source, number), partition) in self.script.partitions.clone() {
+                    let silent = now.saturating_sub(partition.heard);
+                    self.owner(source, number).silent_partition(number, silent);
+                }
             }
             Control::End => {
                 for (source, partition) in
@@ -247,13 +265,13 @@ impl Driver {
         sequence: u64,
         records: &[ScriptRecord],
     ) -> Result<(), DriverError> {
-        let taken = self
+        let partition = self
             .script
             .partitions
             .get_mut(&id)
             .expect("a partition exists from its first line");
-        let first = *taken;
-        *taken += records.len() as u64;
+        let first = partition.taken;
+        partition.taken += records.len() as u64;
         let (mut batch, rejected) = self.assign(id, first, records);
         let tag = Tag {
             lane: 0,

@@ -36,6 +36,7 @@ impl OwnedPartition {
     pub fn of_watermarks(watermarks: Vec<(Root, PartitionWatermark)>) -> OwnedPartition {
         let time = |watermark| PartitionTime {
             watermark,
+            idle_after_ms: None,
             told: None,
         };
         OwnedPartition {
@@ -50,6 +51,8 @@ impl OwnedPartition {
 #[derive(Clone, Debug)]
 pub(super) struct PartitionTime {
     pub(super) watermark: PartitionWatermark,
+    /// Silent for so long it is idle; none: never.
+    pub(super) idle_after_ms: Option<i64>,
     /// As last told to those behind.
     pub(super) told: Option<(Watermark, bool)>,
 }
@@ -106,6 +109,7 @@ impl Task {
             .map(|s| (Root::Assigned(s.index), s.event_time));
         let made = |event_time: Option<EventTime>| PartitionTime {
             watermark: PartitionWatermark::new(event_time.map(|e| e.max_disorder_ms)),
+            idle_after_ms: event_time.and_then(|e| e.idle_after_ms),
             told: None,
         };
         let times = std::iter::once(own)
@@ -211,6 +215,21 @@ impl Task {
         self.each_watermark(partition, PartitionWatermark::end);
     }
 
+    /// No record came from the partition for so many milliseconds. Where that is too long (`idle-after` of the source, and
+    /// of each step that assigns timestamps), it is idle; answers whether that is new.
+    pub fn silent_partition(&mut self, partition: u32, silent_ms: i64) -> bool {
+        let mut new = false;
+        self.each_time(partition, |time| {
+            if time.idle_after_ms.is_some_and(|after| silent_ms >= after)
+                && !time.watermark.is_idle()
+            {
+                time.watermark.idle();
+                new = true;
+            }
+        });
+        new
+    }
+
     /// The partition is silent: the others do not wait for it until it speaks again.
     pub fn idle_partition(&mut self, partition: u32) {
         self.each_watermark(partition, PartitionWatermark::idle);
@@ -233,12 +252,16 @@ impl Task {
     }
 
     fn each_watermark(&mut self, partition: u32, mut act: impl FnMut(&mut PartitionWatermark)) {
+        self.each_time(partition, |time| act(&mut time.watermark));
+    }
+
+    fn each_time(&mut self, partition: u32, act: impl FnMut(&mut PartitionTime)) {
         let source = self
             .source
             .as_mut()
             .expect("only reading stages own partitions");
         if let Some(owned) = source.partitions.get_mut(&partition) {
-            owned.times.values_mut().for_each(|t| act(&mut t.watermark));
+            owned.times.values_mut().for_each(act);
         }
     }
 }
