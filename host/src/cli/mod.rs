@@ -10,6 +10,7 @@ mod check;
 pub mod engine;
 mod inspect;
 mod limits;
+mod memory;
 mod plan_json;
 mod plan_text;
 mod progress;
@@ -49,6 +50,7 @@ impl From<Exit> for ExitCode {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    memory::keep_buffers();
     // A compile child is no command for people: it must not even parse arguments like one.
     let mut typed = std::env::args().skip(1);
     if typed.next().as_deref() == Some(crate::plugin::COMPILE_COMMAND) {
