@@ -86,7 +86,7 @@ fn with_field(every: i64) -> Batch {
         spec,
         Extracted {
             column,
-            issues: Vec::new(),
+            issues: Default::default(),
         },
     ));
     batch

@@ -11,7 +11,7 @@ use arrow_buffer::BooleanBufferBuilder;
 use super::found::{Found, unescape};
 use super::strings::{NullRows, Strings};
 use super::{number, write};
-use crate::record::{Column, Extracted, FieldSpec, Issue, IssueKind, Kind};
+use crate::record::{Column, Extracted, FieldSpec, IssueKind, Issues, Kind};
 
 #[derive(Debug)]
 enum Builder {
@@ -29,7 +29,7 @@ pub(crate) struct FieldBuilder {
     builder: Builder,
     /// Null rows; text keeps its own.
     nulls: NullRows,
-    issues: Vec<Issue>,
+    issues: Issues,
     missing: Option<Arc<str>>,
     mismatch: Option<(String, Arc<str>)>,
 }
@@ -48,7 +48,7 @@ impl FieldBuilder {
             spec,
             builder,
             nulls: NullRows::default(),
-            issues: Vec::new(),
+            issues: Issues::default(),
             missing: None,
             mismatch: None,
         }
@@ -82,8 +82,16 @@ impl FieldBuilder {
                 None => false,
             },
         };
-        if !fits {
-            self.push_other(row, found);
+        if fits {
+            return;
+        }
+        // Most documents may not have a member that is optional.
+        match (found, &self.missing) {
+            (Found::Missing, Some(message)) => {
+                self.issues.push(row as u32, IssueKind::Missing, message);
+                self.push_null(row);
+            }
+            _ => self.push_other(row, found),
         }
     }
 
@@ -99,11 +107,7 @@ impl FieldBuilder {
                         "" => "there is no value".into(),
                         pointer => format!("{pointer}: there is no such member").into(),
                     });
-                self.issues.push(Issue {
-                    row: row as u32,
-                    kind: IssueKind::Missing,
-                    message: message.clone(),
-                });
+                self.issues.push(row as u32, IssueKind::Missing, message);
             }
             _ => {
                 let what = found.describe();
@@ -120,16 +124,9 @@ impl FieldBuilder {
                     .into();
                     self.mismatch = Some((what, message));
                 }
-                let message = self
-                    .mismatch
-                    .as_ref()
-                    .map(|(_, message)| message.clone())
-                    .expect("set just before");
-                self.issues.push(Issue {
-                    row: row as u32,
-                    kind: IssueKind::Mismatch,
-                    message,
-                });
+                if let Some((_, message)) = &self.mismatch {
+                    self.issues.push(row as u32, IssueKind::Mismatch, message);
+                }
             }
         }
     }
@@ -137,11 +134,7 @@ impl FieldBuilder {
     /// The next row is no document.
     pub fn push_malformed(&mut self, row: usize, message: &Arc<str>) {
         self.push_null(row);
-        self.issues.push(Issue {
-            row: row as u32,
-            kind: IssueKind::Malformed,
-            message: message.clone(),
-        });
+        self.issues.push(row as u32, IssueKind::Malformed, message);
     }
 
     fn push_null(&mut self, row: usize) {

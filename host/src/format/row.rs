@@ -8,7 +8,7 @@ use super::json::{Visit, document};
 use super::pointer::{self, Tree};
 use super::strings::Strings;
 use super::write;
-use crate::record::{Column, Extracted, FieldSpec, Kind, Row};
+use crate::record::{Column, Extracted, FieldSpec, Issues, Kind, Row};
 
 /// What is at a column's row. Floats that are not finite are null, as they are when the row is written.
 #[inline]
@@ -57,7 +57,7 @@ pub(crate) fn by_reference(rows: &Row, spec: &FieldSpec) -> Option<Extracted> {
     };
     Some(Extracted {
         column,
-        issues: Vec::new(),
+        issues: Issues::default(),
     })
 }
 

@@ -11,7 +11,7 @@ pub(super) fn settle(batch: &mut Batch, reads: &Reads) -> Result<Vec<Rejected>, 
     let mut rejected: Vec<Rejected> = Vec::new();
     for read in &reads.fields {
         let extracted = extracted(batch, &read.spec);
-        for issue in &extracted.issues {
+        for issue in extracted.issues.runs() {
             let policy = match issue.kind {
                 IssueKind::Malformed => OnBad::Reject,
                 IssueKind::Missing => read.missing,
@@ -32,7 +32,7 @@ pub(super) fn settle(batch: &mut Batch, reads: &Reads) -> Result<Vec<Rejected>, 
             if policy == OnBad::Fail {
                 let message = format!(
                     "{message}, in row {} of a batch, where the function wants the job to fail",
-                    issue.row
+                    issue.rows.start
                 );
                 return Err(Fault {
                     message,
@@ -40,12 +40,12 @@ pub(super) fn settle(batch: &mut Batch, reads: &Reads) -> Result<Vec<Rejected>, 
                     log: Vec::new(),
                 });
             }
-            rejected.push(Rejected {
-                row: issue.row,
+            rejected.extend(issue.rows.clone().map(|row| Rejected {
+                row,
                 kind: RejectKind::Field,
-                message,
+                message: message.clone(),
                 log: Vec::new(),
-            });
+            }));
         }
     }
     // Each column's issues are in order of rows; the first reason of a row stands.

@@ -8,6 +8,7 @@ pub(crate) mod arrays;
 mod batch;
 mod blobs;
 pub mod codec;
+mod issues;
 mod needs;
 mod select;
 mod value;
@@ -15,9 +16,10 @@ mod value;
 pub use batch::{Batch, ErrorInfo, Headers, Origin, Origins, Windows};
 pub use blobs::Blobs;
 pub use codec::RowsBuilder;
+pub use issues::{Issue, IssueRun, Issues};
 pub use needs::Needs;
 pub use value::{
-    Column, CsvRows, EmitField, Extracted, FieldSpec, Form, Issue, IssueKind, Kind, Row, Value,
+    Column, CsvRows, EmitField, Extracted, FieldSpec, Form, IssueKind, Kind, Row, Value,
 };
 
 /// Number of a source, step, table or sink in its plan.

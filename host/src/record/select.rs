@@ -9,8 +9,8 @@ use arrow_buffer::{Buffer, NullBuffer, ScalarBuffer};
 
 use super::arrays::{self, Rows};
 use super::{
-    Batch, Blobs, CsvRows, Extracted, FieldSpec, Form, Headers, Issue, Origin, Origins, Row, Value,
-    Windows,
+    Batch, Blobs, CsvRows, Extracted, FieldSpec, Form, Headers, Issues, Origin, Origins, Row,
+    Value, Windows,
 };
 
 impl Batch {
@@ -216,29 +216,9 @@ impl Value {
 
 impl Extracted {
     fn chosen(&self, rows: &Rows<'_>) -> Extracted {
-        let issue = |issue: &Issue, row: usize| Issue {
-            row: row as u32,
-            ..issue.clone()
-        };
         let issues = match rows {
-            _ if self.issues.is_empty() => Vec::new(),
-            Rows::Run(start, len) => {
-                let from = self.issues.partition_point(|i| (i.row as usize) < *start);
-                let to = self
-                    .issues
-                    .partition_point(|i| (i.row as usize) < start + len);
-                self.issues[from..to]
-                    .iter()
-                    .map(|i| issue(i, i.row as usize - start))
-                    .collect()
-            }
-            Rows::Each(rows) => {
-                let at = |row: u32| self.issues.binary_search_by_key(&row, |i| i.row).ok();
-                rows.iter()
-                    .enumerate()
-                    .filter_map(|(to, &row)| at(row).map(|i| issue(&self.issues[i], to)))
-                    .collect()
-            }
+            Rows::Run(start, len) => self.issues.slice(*start as u32..(start + len) as u32),
+            Rows::Each(rows) => self.issues.take(rows),
         };
         Extracted {
             column: arrays::take_column(&self.column, rows),
@@ -455,13 +435,10 @@ fn concat_extracted(batches: &[Batch], spec: &FieldSpec) -> Option<Extracted> {
         .map(|b| b.value.extracted(spec))
         .collect::<Option<Vec<_>>>()?;
     let column = arrays::concat_columns(&all.iter().map(|e| &e.column).collect::<Vec<_>>())?;
-    let mut issues = Vec::new();
+    let mut issues = Issues::default();
     let mut first = 0u32;
     for (batch, part) in batches.iter().zip(all) {
-        issues.extend(part.issues.iter().map(|i| Issue {
-            row: first + i.row,
-            ..i.clone()
-        }));
+        issues.append(first, &part.issues);
         first += batch.len as u32;
     }
     Some(Extracted { column, issues })

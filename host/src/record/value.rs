@@ -3,6 +3,8 @@ use std::sync::Arc;
 use arrow_array::{Array, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray};
 use arrow_buffer::NullBuffer;
 
+use super::issues::Issues;
+
 /// What a typed column holds. Mirrors `kind` of the plugin contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -113,24 +115,13 @@ pub enum IssueKind {
     Malformed,
 }
 
-/// A row whose field could not be read; the column is null there.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Issue {
-    /// Row in the batch.
-    pub row: u32,
-    /// What was wrong.
-    pub kind: IssueKind,
-    /// For people: what was found, where (line, column) the document broke.
-    pub message: Arc<str>,
-}
-
-/// A field of all rows, as extracted. Issues are in order of rows. JSON null is null without issue.
+/// A field of all rows, as extracted. JSON null is null without issue.
 #[derive(Clone, Debug)]
 pub struct Extracted {
     /// One entry a row.
     pub column: Column,
     /// Rows where there was something else than the field or null.
-    pub issues: Vec<Issue>,
+    pub issues: Issues,
 }
 
 /// Values in typed form: each is the object of exactly these members, in this order.
