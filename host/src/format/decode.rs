@@ -80,7 +80,8 @@ pub fn decode(batch: &mut Batch, wanted: &Wanted<'_>) -> Vec<Rejected> {
     };
     match &batch.value.form {
         Form::Null => {
-            let nothing = vec![Found::Missing; tree.slots];
+            let mut nothing = vec![Found::Missing; tree.slots];
+            tree.find_in_null(&mut nothing);
             (0..batch.len).for_each(|row| outputs.found(row, &nothing));
         }
         Form::Bytes(values) => json::visit(values, &tree, &mut outputs),

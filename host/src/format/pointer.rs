@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::found::Found;
+
 /// The part of a tree at one place of the document.
 #[derive(Debug, Default)]
 pub(crate) struct Node {
@@ -48,6 +50,13 @@ impl Tree {
             })
             .collect();
         (tree, slots)
+    }
+
+    /// What is in a value that is null: itself, and nothing below. Slots hold `Found::Missing` before.
+    pub fn find_in_null(&self, found: &mut [Found<'_>]) {
+        if let Some(slot) = self.nodes[0].slot {
+            found[slot] = Found::Null;
+        }
     }
 
     fn insert(&mut self, pointer: &str) -> Option<usize> {

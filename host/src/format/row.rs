@@ -80,7 +80,9 @@ pub(crate) fn visit(rows: &Row, len: usize, tree: &Tree, visitor: &mut impl Visi
     let mut slots = vec![Found::Missing; tree.slots];
     for row in 0..len {
         slots.fill(Found::Missing);
-        if !is_null(row) {
+        if is_null(row) {
+            tree.find_in_null(&mut slots);
+        } else {
             for (node, column) in &columns {
                 let node = &tree.nodes[*node];
                 if let Some(slot) = node.slot {

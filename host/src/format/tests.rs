@@ -369,3 +369,18 @@ fn csv_rows_read_as_typed_cells_and_become_json_objects() {
     assert_eq!(read(&mut batch, "/a", Kind::Ints).1.len(), 2);
     assert_eq!(value_bytes(&mut batch).value(0), br#"{"a":"1","b":"x\"y"}"#);
 }
+
+#[test]
+fn a_null_is_null_as_a_whole_and_has_nothing_in_it() {
+    let text = Value::new(Form::Bytes(BinaryArray::from_iter([
+        Some(b"null".as_slice()),
+        None,
+    ])));
+    for mut batch in [Batch::of(2, text), Batch::of(2, Value::new(Form::Null))] {
+        let (values, issues) = read(&mut batch, "", Kind::Ints);
+        assert_eq!((values, issues), (vec!["-".into(), "-".into()], vec![]));
+        let (_, issues) = read(&mut batch, "/a", Kind::Ints);
+        let missing = [0, 1].map(|row| (row, IssueKind::Missing));
+        assert_eq!(issues, missing);
+    }
+}

@@ -30,7 +30,7 @@ pub(crate) trait Visit {
     fn malformed(&mut self, row: usize, why: &Malformed);
 }
 
-/// Visits all documents, in order of rows; a null is a document in which nothing is.
+/// Visits all documents, in order of rows; a null is one that is null.
 pub(crate) fn visit(values: &BinaryArray, tree: &Tree, visitor: &mut impl Visit) {
     let offsets = values.value_offsets();
     // A slice shares its buffer with others: only its own part is looked at.
@@ -50,7 +50,10 @@ pub(crate) fn visit(values: &BinaryArray, tree: &Tree, visitor: &mut impl Visit)
                 .as_mut()
                 .is_some_and(|scanner| scanner.scan(start, end, &mut found).is_ok())
         };
-        if values.is_null(row) || scan() {
+        if values.is_null(row) {
+            tree.find_in_null(&mut found);
+            visitor.found(row, &found);
+        } else if scan() {
             visitor.found(row, &found);
         } else {
             visit_slowly(row, &data[start..end], tree, &mut found, visitor);
