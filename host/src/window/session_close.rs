@@ -13,14 +13,18 @@ use crate::step::{Boundary, Output, Progress, StepError, WholeFiring};
 #[derive(Debug)]
 pub(super) struct Closing {
     to: StepTime,
-    /// Sessions that fire, the next one last.
+    /// Sessions that fire, the next one last once they are in order.
     firing: Vec<u32>,
+    in_order: bool,
     /// Sessions that go without firing.
     going: Vec<u32>,
 }
 
 /// Entries popped one by one; if more are due, the rest is taken out in one pass.
 const POPS: usize = 1024;
+
+/// More than so many are put in order in a part of its own, so that others work between it and the plan.
+const ORDERED_AT_ONCE: usize = 64 * 1024;
 
 impl Sessions {
     /// Time moves. Answers `More` after each few thousand results.
@@ -32,8 +36,20 @@ impl Sessions {
     ) -> Result<Progress, StepError> {
         let mut closing = match self.closing.take() {
             Some(closing) => closing,
-            None => self.plan_boundary(core, at),
+            None => {
+                let closing = self.plan_boundary(core, at);
+                if closing.firing.len() > ORDERED_AT_ONCE {
+                    self.closing = Some(closing);
+                    return Ok(Progress::More);
+                }
+                closing
+            }
         };
+        if !closing.in_order {
+            self.sort(&mut closing.firing);
+            closing.firing.reverse();
+            closing.in_order = true;
+        }
         while let Some(id) = closing.firing.pop() {
             self.fire(core, id)?;
             if core
@@ -105,9 +121,12 @@ impl Sessions {
                 firing.dedup();
             }
         }
-        self.sort(&mut firing);
-        firing.reverse();
-        Closing { to, firing, going }
+        Closing {
+            to,
+            firing,
+            in_order: false,
+            going,
+        }
     }
 
     /// What a boundary would do in complete mode.
