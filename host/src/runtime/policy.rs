@@ -8,13 +8,14 @@ use parking_lot::RwLock;
 use crate::config::plan::OnError;
 use crate::plugin::Rejected;
 use crate::record::{Batch, ErrorInfo, NodeIndex, Origin, Origins};
+use crate::source::PartitionReader;
 use crate::step::StepError;
 
 /// Dead letters and rejected rows kept in memory at once: longer messages are cut.
 const MESSAGE_BYTES_MAX: usize = 4096;
 
-/// The name of each (source, partition) that was met.
-type PartitionNames = HashMap<(NodeIndex, u32), Arc<str>>;
+/// The name of each (source, partition) that was met, and what its offsets count.
+type PartitionNames = HashMap<(NodeIndex, u32), (Arc<str>, &'static str)>;
 
 /// Names of sources and of their partitions, for messages. Shared by all tasks of a job.
 #[derive(Clone, Debug, Default)]
@@ -32,11 +33,12 @@ impl OriginNames {
         }
     }
 
-    /// What people call a partition (a file's path).
-    pub fn name_partition(&self, source: NodeIndex, partition: u32, name: &str) {
-        self.partitions
-            .write()
-            .insert((source, partition), Arc::from(name));
+    /// Notes what people call a partition (a file's path).
+    pub fn name_partition(&self, source: NodeIndex, reader: &dyn PartitionReader) {
+        self.partitions.write().insert(
+            (source, reader.partition()),
+            (Arc::from(reader.name()), reader.counts()),
+        );
     }
 
     /// A source's name.
@@ -50,7 +52,7 @@ impl OriginNames {
             .partitions
             .read()
             .get(&(source, partition))
-            .map(|n| n.to_string());
+            .map(|(name, _)| name.to_string());
         name.unwrap_or_else(|| partition.to_string())
     }
 
@@ -61,7 +63,9 @@ impl OriginNames {
             .read()
             .get(&(origin.source, origin.partition))
         {
-            Some(name) => format!("source {source}, {name}, line {}", origin.offset),
+            Some((name, counted)) => {
+                format!("source {source}, {name}, {counted} {}", origin.offset)
+            }
             None => format!(
                 "source {source}, partition {}, offset {}",
                 origin.partition, origin.offset

@@ -147,8 +147,7 @@ impl Reader {
             let Some(reader) = self.waiting.pop_front() else {
                 break;
             };
-            self.names
-                .name_partition(self.index, reader.partition(), reader.name());
+            self.names.name_partition(self.index, &*reader);
             task.add_partition(reader.partition());
             if let Some(time) = self.times.remove(&reader.partition()) {
                 task.restore_partition(reader.partition(), &time);

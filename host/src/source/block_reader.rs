@@ -208,6 +208,15 @@ impl PartitionReader for BlockReader {
         &self.name
     }
 
+    /// Records of a split come from blocks all over the files: only where there is but one are they its lines.
+    fn counts(&self) -> &'static str {
+        if self.blocks.partitions == 1 && self.blocks.files.len() == 1 {
+            "line"
+        } else {
+            "record"
+        }
+    }
+
     fn read(&mut self, limits: &BatchLimits) -> Result<Answer, SourceError> {
         loop {
             if self.piece.is_none() {

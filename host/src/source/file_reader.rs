@@ -210,6 +210,10 @@ impl PartitionReader for FileReader {
         &self.place.name
     }
 
+    fn counts(&self) -> &'static str {
+        "line"
+    }
+
     fn read(&mut self, limits: &BatchLimits) -> Result<Answer, SourceError> {
         match self.state {
             State::Done => return Ok(Answer::End),

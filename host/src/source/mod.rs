@@ -63,6 +63,10 @@ pub trait PartitionReader: Send {
     fn partition(&self) -> u32;
     /// What people call it: a file's path, `stdin`, `generator[2]`.
     fn name(&self) -> &str;
+    /// What its offsets count, for people: `line`, `record`, `offset`.
+    fn counts(&self) -> &'static str {
+        "offset"
+    }
     /// The next records.
     fn read(&mut self, limits: &BatchLimits) -> Result<Read, SourceError>;
     /// Where a record of the batch read last stands, for people: file and line, where there are such.

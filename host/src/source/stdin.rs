@@ -123,6 +123,10 @@ impl PartitionReader for StdinReader {
         "stdin"
     }
 
+    fn counts(&self) -> &'static str {
+        "line"
+    }
+
     fn read(&mut self, limits: &BatchLimits) -> Result<Answer, SourceError> {
         self.feed = match std::mem::replace(&mut self.feed, Feed::Ended) {
             Feed::Silent(input) => Feed::Thread(
