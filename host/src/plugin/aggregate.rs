@@ -335,10 +335,10 @@ impl Aggregate for GuestAggregate {
                 if let Some(row) =
                     hint.filter(|_| self.failed_adds <= SINGLE_ANSWERS || self.guest.fail_fast())
                 {
-                    return Ok(Added::Rejected(vec![failure.reject(row)]));
+                    return self.condemned(failure, row);
                 }
                 if rows.len() == 1 {
-                    return Ok(Added::Rejected(vec![failure.reject(rows[0])]));
+                    return self.condemned(failure, rows[0]);
                 }
                 let rejected = self.search(&all, rows, groups, accs)?;
                 if rejected.is_empty() {
@@ -518,6 +518,14 @@ impl GuestAggregate {
             }
         }
         Ok((Ok(accs), 0))
+    }
+
+    /// A row that is to blame by itself: it counts among the failures in a row.
+    fn condemned(&mut self, failure: CallFailure, row: u32) -> Result<Added, Fault> {
+        match self.guest.condemn(failure.kind) {
+            Ok(()) => Ok(Added::Rejected(vec![failure.reject(row)])),
+            Err(quarantined) => Err(self.guest.fault(quarantined, "aggregate.add")),
+        }
     }
 
     /// The whole call failed, yet none of its parts did: it was slow, or wants too much at once. Then it is

@@ -218,6 +218,9 @@ impl Process for GuestProcess {
                 .map(|r| start + r as usize)
                 .filter(|r| *r < items);
             if let Some(item) = hint.or_else(|| (items == 1).then_some(0)) {
+                if let Err(quarantined) = self.guest.condemn(failure.kind) {
+                    return Err(self.guest.fault(quarantined, "process.process"));
+                }
                 return Ok(nothing(
                     states,
                     vec![failure.reject(batch_row(item as u32, rows, batch))],

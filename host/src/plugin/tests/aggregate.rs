@@ -151,3 +151,29 @@ fn missing_interfaces_are_faults_with_words() {
             .contains("does not export the interface session")
     );
 }
+
+#[test]
+fn a_function_that_fails_on_one_record_after_the_other_gets_no_more() {
+    let limits = Limits {
+        failures_in_a_row_max: 2,
+        ..Limits::default()
+    };
+    let plugin = load_with(COUNTS, limits);
+    let descriptor = plugin.open("count", "{}").unwrap();
+    let mut a = plugin.aggregate("count", "{}", &descriptor, tag()).unwrap();
+    let mut one = |value: &str| {
+        let mut batch = values(&[value]);
+        a.prepare(&mut batch).unwrap();
+        a.add(&batch, &[0], &[0], &zeros(1))
+    };
+    // One that works in between starts the count anew; what it rejects by itself is an answer.
+    for value in ["t", "p", "a", "t", "t", "r"] {
+        assert!(one(value).is_ok(), "{value}");
+    }
+    let fault = one("t").unwrap_err();
+    assert_eq!(fault.kind, RejectKind::Quarantined);
+    assert_eq!(
+        fault.message,
+        "step step, function test.count (aggregate.add): QUARANTINED: 3 records in a row failed, the last by trap; none was tried after it"
+    );
+}

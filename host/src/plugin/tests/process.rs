@@ -82,3 +82,30 @@ fn a_failing_record_changes_nothing() {
     );
     assert_eq!((done.states, done.timers.len()), (vec![state(1)], 0));
 }
+
+#[test]
+fn a_function_that_fails_on_one_record_after_the_other_gets_no_more() {
+    let limits = Limits {
+        failures_in_a_row_max: 2,
+        ..Limits::default()
+    };
+    let plugin = load_with(STATES, limits);
+    let descriptor = plugin.open("track", "{}").unwrap();
+    let mut process = plugin.process("track", "{}", &descriptor, tag()).unwrap();
+    let keys = BinaryArray::from_iter_values(["key"]);
+    let mut one = |value: &str| {
+        let mut batch = values(&[value]);
+        process.prepare(&mut batch).unwrap();
+        process.process(&batch, &[0], &[0], &keys, &[None], &[])
+    };
+    // One that works in between starts the count anew.
+    for value in ["t", "t", "a", "t", "t"] {
+        assert!(one(value).is_ok(), "{value}");
+    }
+    let fault = one("t").unwrap_err();
+    assert_eq!(fault.kind, RejectKind::Quarantined);
+    assert_eq!(
+        fault.message,
+        "step step, function test.track (process.process): QUARANTINED: 3 records in a row failed, the last by trap; none was tried after it"
+    );
+}
