@@ -9,6 +9,8 @@
 //! promise to stay as they are.
 
 #[doc(hidden)]
+pub mod reach;
+#[doc(hidden)]
 pub mod record;
 #[doc(hidden)]
 pub mod time;

@@ -1,12 +1,12 @@
 //! The plugin layer as `config` asks for it.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{FunctionInfo, LoadedPlugin, Operator, PluginHost, PluginRequest};
 use crate::plugin::{Compiler, Descriptor, Engine, EngineOptions, Limits, LoadOptions, Plugin};
+use crate::reach::Reach;
 
 /// Largest plugin file. Compilation has limits of its own; this one is for reading.
 pub const PLUGIN_BYTES_MAX: u64 = 64 << 20;
@@ -20,6 +20,7 @@ pub struct EngineHost {
     /// What the operator allows.
     limits_max: Limits,
     may_trust: bool,
+    reads: Reach,
 }
 
 impl EngineHost {
@@ -39,6 +40,7 @@ impl EngineHost {
             engine,
             limits_max: operator.limits.clone(),
             may_trust: operator.may_trust,
+            reads: operator.reads.clone(),
         }
     }
 
@@ -48,9 +50,11 @@ impl EngineHost {
     }
 }
 
-/// A file's bytes, up to a bound.
-pub fn read_plugin(path: &Path) -> Result<Vec<u8>, String> {
-    let file = File::open(path).map_err(|e| format!("cannot be read: {e}"))?;
+/// A file's bytes, up to a bound, if it is within reach.
+pub fn read_plugin(path: &Path, reach: &Reach) -> Result<Vec<u8>, String> {
+    let file = reach
+        .open(path)
+        .map_err(|e| format!("cannot be read: {e}"))?;
     let mut bytes = Vec::new();
     file.take(PLUGIN_BYTES_MAX + 1)
         .read_to_end(&mut bytes)
@@ -76,7 +80,7 @@ impl PluginHost for EngineHost {
         let bytes = match &request.path {
             None => STD,
             Some(path) => {
-                read = read_plugin(path)?;
+                read = read_plugin(path, &self.reads)?;
                 &read
             }
         };

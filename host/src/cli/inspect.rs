@@ -16,20 +16,21 @@ use crate::plugin::{
 /// Shows what a plugin has, and what a job would refuse. A plugin that would be refused is exit 2.
 pub fn run(arguments: InspectArguments) -> Exit {
     let path = arguments.plugin.display().to_string();
-    let looked = read_plugin(&arguments.plugin).and_then(|bytes| {
-        let host = EngineHost::new(&Operator::default())?;
-        let name = arguments
-            .plugin
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let options = LoadOptions {
-            name,
-            ..LoadOptions::default()
-        };
-        Ok(host.engine().inspect(&bytes, &options))
-    });
+    let looked =
+        read_plugin(&arguments.plugin, &crate::reach::Reach::default()).and_then(|bytes| {
+            let host = EngineHost::new(&Operator::default())?;
+            let name = arguments
+                .plugin
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let options = LoadOptions {
+                name,
+                ..LoadOptions::default()
+            };
+            Ok(host.engine().inspect(&bytes, &options))
+        });
     let inspection = match looked {
         Ok(inspection) => inspection,
         Err(message) => {

@@ -74,6 +74,7 @@ fn source(source: &SourcePlan) -> Value {
             pattern,
             partitions,
             watch_ms,
+            ..
         } => {
             json!({ "type": "file", "path": pattern, "partitions": partitions, "watch_ms": watch_ms })
         }

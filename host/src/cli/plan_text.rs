@@ -182,6 +182,7 @@ fn describe_source(source: &SourcePlan) -> Vec<String> {
             pattern,
             partitions,
             watch_ms,
+            ..
         } => {
             let partitions = partitions.map_or(String::new(), |n| format!(" in {n} partitions"));
             let watch = watch_ms.map_or(String::new(), |ms| {
@@ -558,6 +559,7 @@ fn describe_sink<P>(plan: &Plan<P>, sink: &SinkPlan) -> String {
             roll_bytes,
             roll_every_ms,
             overwrite,
+            ..
         } => {
             let format = if *format == FileFormat::Json {
                 "JSON envelopes"

@@ -1,11 +1,14 @@
 //! What whoever runs the host allows job files to do: secrets to read, upper bounds of what a plugin may
-//! be given. Paths of sources and sinks are not bounded: a job reads and writes wherever its user may. For `wasmill run` that is the user; a file (`--operator FILE`, or
+//! be given, where files may be. For `wasmill run` that is the user; a file (`--operator FILE`, or
 //! `$WASMILL_OPERATOR`) and flags say it.
 //!
 //! ```toml
 //! [secrets]
 //! env = ["KAFKA_PASSWORD", "DB_*"] # ${env:…}
 //! dirs = ["/run/secrets"]          # ${file:…}
+//! [paths]                          # without it, paths are not bounded; with it, only beneath these folders
+//! read = ["/data", "/plugins"]     # sources, tables, plugins
+//! write = ["/data/out"]            # sinks, dead letters, checkpoints, state beyond memory
 //! [limits]                         # most that a job may ask for: the keys of [plugin.x]
 //! memory = "128MiB"
 //! interruptible = true             # no job may turn interruption off
@@ -25,6 +28,7 @@ use super::secret::SecretRules;
 use super::spec::read_limits;
 use crate::plugin::limits::SETTINGS;
 use crate::plugin::{CompileLimits, Limits};
+use crate::reach::{Access, Reach};
 
 /// What a job may do here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +41,10 @@ pub struct Operator {
     pub may_trust: bool,
     /// What compiling one plugin may cost.
     pub compile: CompileLimits,
+    /// Where a job may read.
+    pub reads: Reach,
+    /// Where it may write.
+    pub writes: Reach,
 }
 
 impl Default for Operator {
@@ -46,6 +54,8 @@ impl Default for Operator {
             limits: Limits::max(),
             may_trust: true,
             compile: CompileLimits::default(),
+            reads: Reach::anywhere(Access::Read),
+            writes: Reach::anywhere(Access::Write),
         }
     }
 }
@@ -80,7 +90,10 @@ fn read(root: &Node, base: &Path, problems: &mut Problems) -> Operator {
         return operator;
     };
     let paths = |found: Option<Vec<super::reader::At<String>>>| {
-        found.map(|all| all.into_iter().map(|p| base.join(p.value)).collect())
+        found.map(|all| {
+            let joined = |p: super::reader::At<String>| base.join(p.value);
+            all.into_iter().map(joined).collect::<Vec<_>>()
+        })
     };
     if let Some(mut secrets) = top.table("secrets", problems) {
         secrets.title = "[secrets]".into();
@@ -89,6 +102,16 @@ fn read(root: &Node, base: &Path, problems: &mut Problems) -> Operator {
         }
         operator.secrets.dirs = paths(secrets.strings("dirs", problems)).unwrap_or_default();
         secrets.finish(problems);
+    }
+    if let Some(mut bounds) = top.table("paths", problems) {
+        bounds.title = "[paths]".into();
+        let mut reach = |access: Access, problems: &mut Problems| {
+            let folders = paths(bounds.strings(access.key(), problems)).unwrap_or_default();
+            Reach::beneath(access, folders)
+        };
+        operator.reads = reach(Access::Read, problems);
+        operator.writes = reach(Access::Write, problems);
+        bounds.finish(problems);
     }
     if let Some(mut limits) = top.table("limits", problems) {
         limits.title = "[limits]".into();
@@ -141,6 +164,7 @@ mod tests {
         std::fs::write(
             &path,
             "[secrets]\nenv = \"DB_*\"\ndirs = [\"/run/secrets\"]\n\
+             [paths]\nread = [\"in\", \"/data\"]\n\
              [limits]\nmemory = \"8MiB\"\ncall-deadline = \"50ms\"\ninterruptible = true\nwasi = \"none\"\n\
              [compile]\nmemory = \"1GiB\"\ncpu = \"5s\"\n",
         )
@@ -148,6 +172,10 @@ mod tests {
         let operator = Operator::read(&path).unwrap_or_else(|p| panic!("{p}"));
         assert_eq!(operator.secrets.env, ["DB_*"]);
         assert_eq!(operator.secrets.dirs, [PathBuf::from("/run/secrets")]);
+        assert!(operator.reads.check(&folder.path().join("in/x")).is_ok());
+        assert!(operator.reads.check(Path::new("/data/x")).is_ok());
+        // Named for reading only: nothing may be written.
+        assert!(operator.writes.check(Path::new("/data/x")).is_err());
         assert_eq!(operator.limits.memory_bytes_max, 8 << 20);
         assert_eq!(operator.limits.call_cpu, Duration::from_millis(50));
         assert!(!operator.may_trust && !operator.limits.wasi_inert);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::plugin::{Descriptor, FunctionKind};
+use crate::reach::Reach;
 use crate::record::NodeIndex;
 
 /// A job that can run. `P`: a loaded plugin (tests of `check` use another).
@@ -13,6 +14,8 @@ pub struct Plan<P = Arc<crate::plugin::Plugin>> {
     pub name: String,
     /// The folder that paths are relative to.
     pub base: PathBuf,
+    /// Where it may write: parts of sinks, dead letters, checkpoints, state beyond memory.
+    pub writes: Reach,
     /// Partitions of keyed steps, and readers.
     pub parallelism: usize,
     /// When a batch is full.
@@ -216,6 +219,8 @@ pub enum SourceConnector {
         partitions: Option<usize>,
         /// Look for new files and growth so often, milliseconds; none: read once and end.
         watch_ms: Option<i64>,
+        /// Where the files may be.
+        reach: Reach,
     },
     /// Standard input, lines.
     Stdin,
@@ -384,6 +389,8 @@ pub enum SinkConnector {
         roll_every_ms: Option<i64>,
         /// Whether parts of another run may be replaced.
         overwrite: bool,
+        /// Where the folder may be.
+        reach: Reach,
     },
     /// Counts and drops.
     Blackhole,

@@ -69,6 +69,7 @@ fn opened(
                     &dead_letter_folder(plan),
                     step,
                     crate::sink::dead_letters::DEAD_LETTERS_BYTES_MAX,
+                    plan.writes.clone(),
                 ))
             }
         };

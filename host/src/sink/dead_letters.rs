@@ -2,7 +2,7 @@
 //!
 //! Bounded: a job whose every record fails must not fill the disk. What comes past the limit is counted only.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::format::envelope;
+use crate::reach::Reach;
 use crate::record::Batch;
 
 use super::{Sink, SinkError, SinkWriter};
@@ -30,12 +31,13 @@ struct Shared {
     bytes: u64,
     bytes_max: u64,
     dropped: u64,
+    reach: Reach,
     buffer: Vec<u8>,
 }
 
 impl DeadLetters {
-    /// For `step`, in `folder`. Nothing is made before the first letter.
-    pub fn new(folder: &Path, step: &str, bytes_max: u64) -> DeadLetters {
+    /// For `step`, in `folder`, if that is within reach. Nothing is made before the first letter.
+    pub fn new(folder: &Path, step: &str, bytes_max: u64, reach: Reach) -> DeadLetters {
         DeadLetters {
             shared: Arc::new(Mutex::new(Shared {
                 step: step.to_string(),
@@ -44,6 +46,7 @@ impl DeadLetters {
                 bytes: 0,
                 bytes_max,
                 dropped: 0,
+                reach,
                 buffer: Vec::new(),
             })),
         }
@@ -125,13 +128,7 @@ impl SinkWriter for DeadLetters {
 impl Shared {
     fn write(&mut self, lines: &[u8]) -> std::io::Result<()> {
         if self.file.is_none() {
-            if let Some(folder) = self.path.parent() {
-                std::fs::create_dir_all(folder)?;
-            }
-            let file = OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(&self.path)?;
+            let file = self.reach.append(&self.path)?;
             self.bytes = file.metadata()?.len();
             self.file = Some(file);
         }

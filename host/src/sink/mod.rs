@@ -5,6 +5,7 @@
 //! last records visible.
 
 pub mod blackhole;
+mod confined;
 pub mod console;
 pub mod dead_letters;
 pub mod encode;
@@ -88,6 +89,7 @@ pub fn open(plan: &SinkPlan, run: &SinkRun) -> Result<Box<dyn Sink>, SinkError> 
             roll_bytes,
             roll_every_ms,
             overwrite,
+            reach,
         } => {
             let settings = file::FileSettings {
                 format: *format,
@@ -95,7 +97,10 @@ pub fn open(plan: &SinkPlan, run: &SinkRun) -> Result<Box<dyn Sink>, SinkError> 
                 roll_every_ms: *roll_every_ms,
                 overwrite: *overwrite,
             };
-            let folder = std::sync::Arc::new(folder::OsFolder::new(path));
+            let folder: std::sync::Arc<dyn folder::Folder> = match reach.is_bounded() {
+                true => std::sync::Arc::new(confined::ConfinedFolder::new(path, reach.clone())),
+                false => std::sync::Arc::new(folder::OsFolder::new(path)),
+            };
             Box::new(file::FileSink::open(
                 &plan.name, path, folder, settings, run,
             )?)

@@ -604,6 +604,7 @@ fn dead_letters_are_appended_with_their_error_up_to_the_bound() {
         &folder.path().join("dead-letters"),
         "ints",
         3 * line.len() as u64 + 10,
+        Default::default(),
     );
     assert!(!dead.path().exists());
     dead.append(letters(2)).expect("append");

@@ -122,7 +122,7 @@ impl BlockReader {
         let (_, pump) = self.pump.as_mut().expect("made above");
         pump.restart();
         let opened = (|| {
-            let handle = File::open(&entry.path)?;
+            let handle = entry.open()?;
             let (start, end) = self.blocks.range(file, self.block, &handle)?;
             let mark = match self.resume {
                 Some(mark) => mark,
@@ -133,11 +133,11 @@ impl BlockReader {
                 },
             };
             if mark.offset > 0 && pump.cutter.needs_head() {
-                let (_, mut stream) = stream::open_at(&entry.path, entry.compression, 0)?;
+                let (_, mut stream) = stream::open_at(entry.open()?, entry.compression, 0)?;
                 learn_head(pump.cutter.as_mut(), &mut stream)?;
             }
             pump.cutter.set_mark(mark);
-            let (handle, stream) = stream::open_at(&entry.path, entry.compression, mark.offset)?;
+            let (handle, stream) = stream::open_at(entry.open()?, entry.compression, mark.offset)?;
             let stream: Box<dyn Read + Send> = match end {
                 Some(end) => Box::new(stream.take(end.saturating_sub(mark.offset))),
                 None => stream,
@@ -172,7 +172,7 @@ impl BlockReader {
             self.lines = Some((file, LineCount::default()));
         }
         let (_, count) = self.lines.as_mut().expect("made above");
-        count.up_to(&File::open(&entry.path).ok()?, start).ok()
+        count.up_to(&entry.open().ok()?, start).ok()
     }
 
     /// The cutter counts lines from the block's start; people count from the file's.
@@ -311,8 +311,9 @@ impl PartitionReader for BlockReader {
         self.piece = None;
         self.pump = None;
         if let (Some(identity), Some(file)) = (saved.identity, self.blocks.file_of(self.block)) {
-            let difference =
-                File::open(&self.blocks.files[file].path).and_then(|f| identity.difference(&f));
+            let difference = self.blocks.files[file]
+                .open()
+                .and_then(|f| identity.difference(&f));
             match difference {
                 Ok(None) => {}
                 Ok(Some(difference)) => {

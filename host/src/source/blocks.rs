@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::plan::FormatSpec;
+use crate::reach::Reach;
 
 use super::stream::Compression;
 
@@ -36,6 +37,14 @@ pub struct BlockFile {
     pub blocks: u64,
     size: u64,
     split: Split,
+    reach: Reach,
+}
+
+impl BlockFile {
+    /// Opens it, if it is within reach.
+    pub fn open(&self) -> io::Result<File> {
+        self.reach.open(&self.path)
+    }
 }
 
 /// How a file's blocks are found.
@@ -66,11 +75,12 @@ impl Blocks {
         format: &FormatSpec,
         partitions: u64,
         block_bytes: u64,
+        reach: &Reach,
     ) -> io::Result<Blocks> {
         let mut files = Vec::with_capacity(paths.len());
         let mut first = 0;
         for path in paths {
-            let size = std::fs::metadata(&path)?.len();
+            let size = reach.open(&path)?.metadata()?.len();
             let compression = Compression::of(&path);
             let split = match (compression, format) {
                 (Compression::Gzip | Compression::Zstd, _) | (_, FormatSpec::Bytes) => Split::Whole,
@@ -91,6 +101,7 @@ impl Blocks {
                 blocks,
                 size,
                 split,
+                reach: reach.clone(),
             });
             first += blocks;
         }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::plan::{FormatSpec, SourceConnector, SourcePlan};
+use crate::reach::Reach;
 use crate::record::NodeIndex;
 
 use super::block_reader::BlockReader;
@@ -60,6 +61,7 @@ pub struct FileSource {
     pattern: String,
     watch_ms: Option<u64>,
     partitions: Option<usize>,
+    reach: Reach,
     block_bytes: u64,
     notes: Vec<String>,
     numbers: HashMap<PathBuf, u32>,
@@ -79,6 +81,7 @@ impl FileSource {
             pattern,
             watch_ms,
             partitions,
+            reach,
         } = &plan.connector
         else {
             panic!("asked for files with another connector")
@@ -90,6 +93,7 @@ impl FileSource {
             pattern: pattern.clone(),
             watch_ms: watch_ms.map(|ms| ms.max(1) as u64),
             partitions: *partitions,
+            reach: reach.clone(),
             block_bytes: BLOCK_BYTES,
             notes: Vec::new(),
             numbers: HashMap::new(),
@@ -117,6 +121,7 @@ impl FileSource {
             &self.format,
             partitions.max(1) as u64,
             self.block_bytes,
+            &self.reach,
         )
         .map_err(|e| self.error(format!("cannot look at the files of {}: {e}", self.pattern)))?;
         self.notes = blocks.notes();
@@ -147,7 +152,14 @@ impl FileSource {
         let cutter = cutter(&self.format, place.clone(), OriginUnit::Line);
         // A whole file is one record: it is taken as it is when it is first seen.
         let watch_ms = self.watch_ms.filter(|_| self.format != FormatSpec::Bytes);
-        Box::new(FileReader::new(&self.name, place, path, watch_ms, cutter))
+        Box::new(FileReader::new(
+            &self.name,
+            place,
+            path,
+            self.reach.clone(),
+            watch_ms,
+            cutter,
+        ))
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::config::plan::BatchLimits;
+use crate::reach::Reach;
 
 use super::cut::{Cutter, Mark, Place};
 use super::identity::Identity;
@@ -60,6 +61,7 @@ pub struct FileReader {
     source: String,
     place: Place,
     path: PathBuf,
+    reach: Reach,
     compression: Compression,
     watch_ms: Option<u64>,
     pump: Pump,
@@ -68,11 +70,12 @@ pub struct FileReader {
 }
 
 impl FileReader {
-    /// A reader of `path`; nothing is opened yet. `watch_ms`: wait at the end for more.
+    /// A reader of `path`, if it is within reach; nothing is opened yet. `watch_ms`: wait at the end for more.
     pub fn new(
         source: &str,
         place: Place,
         path: PathBuf,
+        reach: Reach,
         watch_ms: Option<u64>,
         cutter: Box<dyn Cutter>,
     ) -> FileReader {
@@ -81,6 +84,7 @@ impl FileReader {
             compression: Compression::of(&path),
             place,
             path,
+            reach,
             watch_ms,
             pump: Pump::new(cutter),
             state: State::Closed,
@@ -100,10 +104,11 @@ impl FileReader {
         self.pump.restart();
         let opened = (|| {
             if mark.offset > 0 && self.pump.cutter.needs_head() {
-                let (_, mut stream) = stream::open_at(&self.path, self.compression, 0)?;
+                let (_, mut stream) =
+                    stream::open_at(self.reach.open(&self.path)?, self.compression, 0)?;
                 learn_head(self.pump.cutter.as_mut(), &mut stream)?;
             }
-            stream::open_at(&self.path, self.compression, mark.offset)
+            stream::open_at(self.reach.open(&self.path)?, self.compression, mark.offset)
         })();
         match opened {
             Ok((file, stream)) => {
@@ -139,7 +144,9 @@ impl FileReader {
         let Some(identity) = &self.identity else {
             return Ok(());
         };
-        let file = File::open(&self.path)
+        let file = self
+            .reach
+            .open(&self.path)
             .map_err(|e| self.error(format_args!("cannot open again: {e}")))?;
         match identity.difference(&file) {
             Ok(None) => Ok(()),

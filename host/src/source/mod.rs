@@ -160,6 +160,7 @@ pub fn check(plan: &SourcePlan) -> Result<(), String> {
             pattern,
             partitions,
             watch_ms,
+            ..
         } => {
             file::check_pattern(pattern)?;
             if partitions.is_some() && watch_ms.is_some() {

@@ -36,6 +36,7 @@ fn split(
             pattern,
             partitions: Some(partitions),
             watch_ms: None,
+            reach: Default::default(),
         },
         format.clone(),
     );
@@ -107,6 +108,7 @@ fn straight(pattern: &Path, format: &FormatSpec) -> (Vec<String>, Vec<String>) {
             pattern,
             partitions: None,
             watch_ms: None,
+            reach: Default::default(),
         },
         format.clone(),
     );
@@ -300,6 +302,7 @@ fn watch_together_with_partitions_is_refused() {
             pattern: "x".to_string(),
             partitions: Some(2),
             watch_ms: Some(1000),
+            reach: Default::default(),
         },
         FormatSpec::Lines,
     );
@@ -320,6 +323,7 @@ fn csv_of(content: &[u8]) -> (Vec<(u64, String)>, Vec<String>) {
             pattern,
             partitions: None,
             watch_ms: None,
+            reach: Default::default(),
         },
         csv(),
     );
@@ -379,6 +383,7 @@ fn csv_reads_on_from_every_position_also_compressed() {
                 pattern,
                 partitions: None,
                 watch_ms: None,
+                reach: Default::default(),
             },
             csv(),
         );
@@ -421,6 +426,7 @@ fn table(content: &str, on_error: OnError, bytes_max: usize) -> Result<Batch, So
             pattern,
             partitions: None,
             watch_ms: None,
+            reach: Default::default(),
         },
         csv(),
     );

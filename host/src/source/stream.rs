@@ -41,11 +41,10 @@ const COMPRESSED_READ_BYTES: usize = 64 << 10;
 /// The stream from `offset` (of the decompressed bytes) on. Compressed files are read up to there.
 /// Fails with `UnexpectedEof` if the file ends before.
 pub fn open_at(
-    path: &Path,
+    mut file: File,
     compression: Compression,
     offset: u64,
 ) -> io::Result<(File, Box<dyn Read + Send>)> {
-    let mut file = File::open(path)?;
     let handle = file.try_clone()?;
     let empty = file.metadata()?.len() == 0;
     let mut stream: Box<dyn Read + Send> = match compression {

@@ -31,6 +31,7 @@ pub(super) fn files(pattern: &Path, format: FormatSpec, watch_ms: Option<i64>) -
             pattern,
             partitions: None,
             watch_ms,
+            reach: Default::default(),
         },
         format,
     );
@@ -319,6 +320,7 @@ fn nothing_to_read_is_an_error_and_a_bad_glob_too() {
             pattern: "a[".to_string(),
             partitions: None,
             watch_ms: None,
+            reach: Default::default(),
         },
         FormatSpec::Lines,
     );

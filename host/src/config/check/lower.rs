@@ -93,12 +93,14 @@ impl<H: PluginHost> Checker<'_, H> {
                         roll_bytes,
                         roll_every_ms,
                         overwrite,
+                        ..
                     } => SinkConnector::File {
                         path: self.base.join(path),
                         format,
                         roll_bytes,
                         roll_every_ms,
                         overwrite,
+                        reach: self.options.operator.writes.clone(),
                     },
                     SinkConnector::Kafka(kafka) => {
                         SinkConnector::Kafka(Box::new(self.kafka_sink(&kafka)))
@@ -110,6 +112,7 @@ impl<H: PluginHost> Checker<'_, H> {
         Plan {
             name: self.job_name(),
             base: self.base.clone(),
+            writes: self.options.operator.writes.clone(),
             parallelism: self
                 .options
                 .parallelism
@@ -140,7 +143,7 @@ impl<H: PluginHost> Checker<'_, H> {
 
     /// Where state goes that finds no room in memory: beside a folder of checkpoints, so that it is on a disk that was
     /// chosen for state; else where temporary files go.
-    fn spill_folder(&self, spec: &JobSpec) -> PathBuf {
+    pub(super) fn spill_folder(&self, spec: &JobSpec) -> PathBuf {
         let beside = |path: &str| {
             let local = !path.contains("://");
             let folder = local.then(|| self.base.join(path))?;
@@ -203,10 +206,12 @@ impl<H: PluginHost> Checker<'_, H> {
                 pattern,
                 partitions,
                 watch_ms,
+                ..
             } => SourceConnector::File {
                 pattern: join_pattern(&self.base, &pattern),
                 partitions,
                 watch_ms,
+                reach: self.options.operator.reads.clone(),
             },
             SourceConnector::Kafka(kafka) => {
                 let mut kafka = *kafka;

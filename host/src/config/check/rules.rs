@@ -95,6 +95,7 @@ impl<H: PluginHost> Checker<'_, H> {
             self.check_files(file);
         }
         if !self.is_test() {
+            self.check_own_folders();
             self.check_secrets();
             self.check_transactions();
         }
@@ -104,6 +105,11 @@ impl<H: PluginHost> Checker<'_, H> {
                 continue;
             };
             let path = self.base.join(path);
+            if let Err(words) = self.options.operator.writes.check_now(&path) {
+                let span = sink.path_span.unwrap_or(sink.name.span);
+                self.problems.error(span, words).help(PATHS_HINT);
+                continue;
+            }
             if let Some((_, other)) = folders.iter().find(|(p, _)| *p == path) {
                 let span = sink.path_span.unwrap_or(sink.name.span);
                 self.problems.error(
@@ -200,14 +206,19 @@ impl<H: PluginHost> Checker<'_, H> {
         else {
             return;
         };
+        let full = join_pattern(&self.base, pattern);
+        let span = source.path_span.unwrap_or(source.name.span);
+        let reads = &self.options.operator.reads;
+        if let Err(words) = reads.check(std::path::Path::new(&full)) {
+            self.problems.error(span, words).help(PATHS_HINT);
+            return;
+        }
         if watch_ms.is_some() {
             return;
         }
-        let full = join_pattern(&self.base, pattern);
         let found =
             glob::glob(&full).is_ok_and(|mut paths| paths.any(|p| p.is_ok_and(|p| !p.is_dir())));
         if !found {
-            let span = source.path_span.unwrap_or(source.name.span);
             let is_pattern = pattern.contains(['*', '?', '[']);
             let message = if std::path::Path::new(&full).is_dir() {
                 format!(
@@ -222,6 +233,28 @@ impl<H: PluginHost> Checker<'_, H> {
             self.problems
                 .error(span, message)
                 .help(format!("looked for {full}"));
+        }
+    }
+
+    /// The folders that a job writes beside its sinks'. They are opened by name later on, so what is looked at
+    /// here is only as good as the folder's owner.
+    fn check_own_folders(&mut self) {
+        let spec = self.spec;
+        let mut folders = Vec::new();
+        if let Some(checkpoint) = &spec.checkpoint
+            && !checkpoint.path.contains("://")
+        {
+            folders.push(("checkpoints", self.base.join(&checkpoint.path)));
+        }
+        if spec.state_path.is_some() {
+            folders.push(("state beyond memory", self.spill_folder(spec)));
+        }
+        for (what, folder) in folders {
+            if let Err(words) = self.options.operator.writes.check_now(&folder) {
+                self.problems
+                    .error(None, format!("{what}: {words}"))
+                    .help(PATHS_HINT);
+            }
         }
     }
 
@@ -515,6 +548,9 @@ impl<H: PluginHost> Checker<'_, H> {
             .help("write on-error = \"dead-letter\", or leave it out");
     }
 }
+
+/// What would allow a path.
+const PATHS_HINT: &str = "the operator's file says where jobs may read and write: [paths]";
 
 /// The pattern under the job's folder, whose own name is no pattern.
 pub(super) fn join_pattern(base: &std::path::Path, pattern: &str) -> String {

@@ -4,6 +4,7 @@ use super::super::document::{Node, Value};
 use super::super::plan::{CsvSpec, FormatSpec, GeneratorSpec, SourceConnector};
 use super::super::problem::{Problems, Span};
 use super::super::reader::{Reader, string};
+use crate::reach::Reach;
 
 /// What `type` and the keys that go with it gave.
 pub(super) struct TypedSource {
@@ -154,6 +155,8 @@ fn file(reader: &mut Reader<'_>, stream: bool, problems: &mut Problems) -> Typed
         pattern,
         partitions,
         watch_ms,
+        // The operator's word comes when the plan is made.
+        reach: Reach::default(),
     });
     TypedSource {
         connector,

@@ -6,6 +6,7 @@ use super::super::plan::{ConsoleFormat, FileFormat, SinkConnector};
 use super::super::problem::{Problems, Span};
 use super::super::reader::{At, Reader};
 use super::common;
+use crate::reach::Reach;
 
 /// A sink, as typed.
 #[derive(Clone, Debug)]
@@ -121,5 +122,7 @@ fn file(reader: &mut Reader<'_>, problems: &mut Problems) -> Option<SinkConnecto
         roll_bytes,
         roll_every_ms,
         overwrite,
+        // The operator's word comes when the plan is made.
+        reach: Reach::default(),
     })
 }
