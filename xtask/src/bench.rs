@@ -4,6 +4,7 @@
 mod flights;
 mod kafka;
 mod nexmark;
+mod spill;
 mod w2;
 
 use anyhow::{Context, Result, bail};
@@ -16,7 +17,7 @@ pub fn bench(args: &[String]) -> Result<()> {
     let criterion = criterion_benches()?;
     let Some(name) = args.first() else {
         println!(
-            "w2         JSON page views: key, 10 s windows, count and sum; beside a plain Rust loop"
+            "w2         JSON page views: key, 10 s windows, count and sum; beside a plain Rust loop. Settings follow: state.memory=16MiB"
         );
         println!("flights    CSV: parse, key, hourly windows; on one task a stage, and on two");
         println!(
@@ -25,6 +26,8 @@ pub fn bench(args: &[String]) -> Result<()> {
         println!(
             "kafka      source, sink, exactly once, latency; beside librdkafka alone, with a real broker"
         );
+        println!("spill      statistics by 2 M keys: all state in memory, and a tenth of it");
+        println!("spill-soak sums by 100 M keys (or so many million) in 1 GiB");
         for (package, bench) in &criterion {
             println!("{bench:<10} criterion bench of {package}");
         }
@@ -37,7 +40,13 @@ pub fn bench(args: &[String]) -> Result<()> {
         return kafka::run();
     }
     if name == "w2" {
-        return w2::run();
+        return w2::run(&args[1..]);
+    }
+    if name == "spill" {
+        return spill::run();
+    }
+    if name == "spill-soak" {
+        return spill::soak(&args[1..]);
     }
     if name == "nexmark" {
         return nexmark::run(&args[1..]);

@@ -58,6 +58,8 @@ pub struct StatePlan {
     pub memory: u64,
     /// Bytes in memory and on disk.
     pub max: Option<u64>,
+    /// Bytes of a key.
+    pub key_max: u64,
     /// The folder in which that of the job is made.
     pub path: PathBuf,
 }

@@ -17,6 +17,7 @@ use crate::keyed::{KeyId, KeyMap, TimeList, TimeQueue, key_of, key_of_entry, tim
 use crate::plugin::{RejectKind, Rejected};
 use crate::record::Batch;
 use crate::record::codec::{Broken, Reader, put_i64};
+use crate::spill::Vault;
 use crate::state::{Extent, StateBuffer, StateRef};
 use crate::step::{Boundary, Output, Progress, Step, StepError};
 use crate::time::Watermark;
@@ -37,6 +38,8 @@ pub struct DedupStep {
     accepted: TimeQueue,
     watermark: Watermark,
     due: Vec<(i64, KeyId)>,
+    /// Accepted times in memory, over all keys.
+    times: usize,
 }
 
 impl DedupStep {
@@ -48,10 +51,21 @@ impl DedupStep {
             accepted: TimeQueue::default(),
             watermark: Watermark::NONE,
             due: Vec::new(),
+            times: 0,
+        }
+    }
+
+    /// Times up to this one are of no use any more.
+    fn forgotten_until(&self) -> Option<i64> {
+        match self.watermark {
+            Watermark::NONE => None,
+            Watermark::END => Some(i64::MAX),
+            Watermark(w) => w.checked_sub(self.within_ms),
         }
     }
 
     fn accept(&mut self, key: KeyId, ts: i64) {
+        self.times += 1;
         self.keys.get_mut(key).insert(ts, 0);
         self.keys.touch(key);
         self.accepted.push(ts, key);
@@ -90,6 +104,7 @@ impl Step for DedupStep {
         out: &mut dyn Output,
     ) -> Result<(), StepError> {
         batch.windows = None;
+        self.fetch((0..batch.len).map(|row| key_of(&batch, row)))?;
         let (mut kept, mut late, mut rejected) =
             (Vec::with_capacity(batch.len), Vec::new(), Vec::new());
         for row in 0..batch.len {
@@ -138,39 +153,33 @@ impl Step for DedupStep {
             .watermark
             .max(if at.end { Watermark::END } else { at.watermark });
         if self.due.is_empty() {
-            let forget = match self.watermark {
-                Watermark::NONE => None,
-                Watermark::END => Some(i64::MAX),
-                Watermark(w) => w.checked_sub(self.within_ms),
-            };
-            if let Some(until) = forget {
+            if let Some(until) = self.forgotten_until() {
                 self.due = self.accepted.pop_until(until);
             }
         }
         for (ts, key) in self.due.drain(self.due.len().saturating_sub(FORGET_MAX)..) {
             let times = self.keys.get_mut(key);
-            times.remove(ts, 0);
+            self.times -= usize::from(times.remove(ts, 0));
             if times.is_empty() {
                 self.keys.remove(key);
             } else {
                 self.keys.touch(key);
             }
         }
-        Ok(if self.due.is_empty() {
-            Progress::Done
-        } else {
-            Progress::More
-        })
+        if !self.due.is_empty() {
+            return Ok(Progress::More);
+        }
+        match self.forgotten_until() {
+            Some(until) => self.forget_cold(until),
+            None => Ok(Progress::Done),
+        }
     }
 
     fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Result<Extent, StepError> {
         let (keys, extent) = self.keys.to_snapshot(extent);
-        self.keys.snapshot(&keys, &[], into, |value, times| {
-            value.push(VERSION);
-            for &(ts, _) in times.all() {
-                put_i64(value, ts);
-            }
-        });
+        self.keys
+            .snapshot(&keys, &[], into, |value, times| encode(times, value));
+        self.keys.snapshot_cold(extent, &[], into)?;
         Ok(extent)
     }
 
@@ -184,9 +193,34 @@ impl Step for DedupStep {
     }
 
     fn state_bytes(&self) -> usize {
-        self.keys.bytes() + self.accepted.bytes()
+        // The first time of a key stands in the map.
+        let more = self.times.saturating_sub(self.keys.len());
+        self.keys.bytes() + self.accepted.bytes() + more * size_of::<(i64, u32)>()
+    }
+
+    fn take_vault(&mut self, vault: Vault) -> bool {
+        self.keys.set_vault(vault);
+        true
+    }
+
+    fn shed(&mut self, bytes_max: usize) -> Result<(), StepError> {
+        self.shed_keys(bytes_max)
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.keys.disk_bytes()
     }
 }
+
+/// Appends the times of a key, as entries have them.
+fn encode(times: &TimeList, value: &mut Vec<u8>) {
+    value.push(VERSION);
+    for &(ts, _) in times.all() {
+        put_i64(value, ts);
+    }
+}
+
+mod cold;
 
 #[cfg(test)]
 mod tests;

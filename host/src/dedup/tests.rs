@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::keyed::testing::{Collect, Rec, batch, boundary, rec, snapshot};
+use crate::spill::test_vault;
 use crate::state::StateEntry;
 use crate::state::testing::chains;
 use crate::step::{key_group, task_of};
@@ -157,18 +158,32 @@ proptest! {
     #[test]
     fn gives_what_a_dedup_that_keeps_everything_gives(
         within in 0_i64..8,
-        flushes in prop::collection::vec((prop::collection::vec((0_u8..3, -10_i64..20), 0..12), 1_usize..5, -2_i64..8, prop::option::weighted(0.3, 1_usize..4)), 1..12),
+        flushes in prop::collection::vec((prop::collection::vec((0_u8..5, -10_i64..20), 0..12), 1_usize..5, -2_i64..8, prop::option::weighted(0.3, 1_usize..4)), 1..12),
+        // So many quarters of what is in memory may stay there, now and then.
+        sheds in prop::collection::vec(0_usize..6, 8),
     ) {
+        let mut sheds = sheds.into_iter().cycle();
+        let mut shed = |task: &mut DedupStep| {
+            let quarters = sheds.next().expect("it is endless");
+            if quarters < 4 {
+                task.shed(task.state_bytes() * quarters / 4).expect("there is room");
+            }
+        };
+        let make = || {
+            let mut task = DedupStep::new(within);
+            assert!(task.take_vault(test_vault()));
+            task
+        };
         let (mut accepted, mut expected, mut expected_late): (Vec<Rec>, Vec<Rec>, Vec<Rec>) = Default::default();
         let mut snapshots = chains(1);
-        let mut tasks = vec![DedupStep::new(within)];
+        let mut tasks = vec![make()];
         let mut out = Collect::default();
         let (mut watermark, mut clock, mut number) = (i64::MIN, -12, 0);
         for (rows, size, advance, restart) in flushes {
             if let Some(count) = restart {
                 let entries: Vec<_> = tasks.iter_mut().zip(&mut snapshots).flat_map(|(t, s)| s.finish(t)).collect();
                 snapshots = chains(count);
-                tasks = (0..count).map(|_| DedupStep::new(within)).collect();
+                tasks = (0..count).map(|_| make()).collect();
                 for entry in entries {
                     tasks[task_of(entry.key_group, count)].restore(entry.as_ref()).expect("own entries");
                 }
@@ -190,6 +205,7 @@ proptest! {
                 for (t, task) in tasks.iter_mut().enumerate() {
                     let own = |r: &&Rec| task_of(key_group(r.key.as_deref().unwrap_or("").as_bytes()), count) == t;
                     task.on_batch(0, batch(&rows.iter().filter(own).cloned().collect::<Vec<_>>()), &mut out).expect("taken");
+                    shed(task);
                 }
             }
             if size % 3 == 1 {
@@ -198,6 +214,7 @@ proptest! {
             clock += advance;
             watermark = watermark.max(clock);
             tasks.iter_mut().for_each(|t| boundary(t, watermark, &mut out));
+            tasks.iter_mut().for_each(&mut shed);
             if size % 2 == 0 {
                 tasks.iter_mut().zip(&mut snapshots).for_each(|(t, s)| s.take(t));
             }
@@ -209,7 +226,7 @@ proptest! {
         prop_assert_eq!(out.late, expected_late);
         for task in &mut tasks {
             boundary(task, i64::MAX, &mut Collect::default());
-            prop_assert!(task.keys.is_empty());
+            prop_assert_eq!((task.keys.len(), task.keys.cold()), (0, 0));
         }
     }
 }

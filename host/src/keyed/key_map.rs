@@ -2,6 +2,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
+use super::cold::ColdKeys;
 use super::{key_of_entry, put_entry_key};
 use crate::state::{Extent, Mark, StateBuffer, Touched};
 use crate::step::key_group;
@@ -21,15 +22,27 @@ pub struct KeyMap<T> {
     free: Vec<KeyId>,
     hasher: RandomState,
     key_bytes: usize,
-    touched: Touched,
+    pub(super) touched: Touched,
+    /// Keys beyond memory, if there may be any.
+    pub(super) cold: Option<Box<ColdKeys>>,
 }
 
 #[derive(Debug)]
-struct Slot<T> {
+pub(super) struct Slot<T> {
     hash: u32,
-    mark: Mark,
-    key: Option<Box<[u8]>>,
-    value: T,
+    pub mark: Mark,
+    /// The vault has something of it, which is stale.
+    pub below: bool,
+    pub key: Option<Box<[u8]>>,
+    pub value: T,
+}
+
+/// Bytes that a key of this length takes: the allocator's grain and head are part of it.
+fn allocated(key: Option<&[u8]>) -> usize {
+    match key.map_or(0, <[u8]>::len) {
+        0 => 0,
+        len => (len + size_of::<usize>()).next_multiple_of(16),
+    }
 }
 
 impl<T> Default for KeyMap<T> {
@@ -41,6 +54,7 @@ impl<T> Default for KeyMap<T> {
             hasher: RandomState::default(),
             key_bytes: 0,
             touched: Touched::default(),
+            cold: None,
         }
     }
 }
@@ -101,10 +115,11 @@ impl<T> KeyMap<T> {
         if let Some(&(id, _)) = found {
             return id;
         }
-        self.key_bytes += key.map_or(0, <[u8]>::len);
+        self.key_bytes += allocated(key);
         let slot = Some(Slot {
             hash,
             mark: Mark::default(),
+            below: false,
             key: key.map(Box::from),
             value: new(),
         });
@@ -154,13 +169,49 @@ impl<T> KeyMap<T> {
         if let Ok(entry) = self.table.find_entry(spread(slot.hash), |e| e.0 == id) {
             entry.remove();
         }
-        self.key_bytes -= slot.key.as_deref().map_or(0, <[u8]>::len);
+        self.key_bytes -= allocated(slot.key.as_deref());
+        if let (true, Some(cold)) = (slot.below, &mut self.cold) {
+            cold.bury(slot.key.as_deref());
+        }
         let bytes = self.key_bytes + self.slots.len() * size_of::<Option<Slot<T>>>();
         self.touched.remove(slot.mark, bytes, |name| {
             put_entry_key(name, slot.key.as_deref());
         });
         self.free.push(id);
         slot.value
+    }
+
+    pub(super) fn slot(&self, id: KeyId) -> &Slot<T> {
+        self.slots[id as usize].as_ref().expect(LIVE)
+    }
+
+    pub(super) fn slot_mut(&mut self, id: KeyId) -> &mut Slot<T> {
+        self.slots[id as usize].as_mut().expect(LIVE)
+    }
+
+    /// Keeps the keys for which `stays` holds, drops the others, and makes everything as small as it can be. Answers the
+    /// new numbers by the old ones (`KeyId::MAX`: dropped).
+    pub(super) fn keep_only(&mut self, stays: impl Fn(KeyId) -> bool) -> Vec<KeyId> {
+        let old = std::mem::take(&mut self.slots);
+        let mut new = vec![KeyId::MAX; old.len()];
+        self.free = Vec::new();
+        self.key_bytes = 0;
+        for (id, slot) in (0..).zip(old) {
+            if let (Some(slot), true) = (slot, stays(id)) {
+                self.key_bytes += allocated(slot.key.as_deref());
+                new[id as usize] = self.slots.len() as KeyId;
+                self.slots.push(Some(slot));
+            }
+        }
+        self.table = HashTable::with_capacity(self.slots.len());
+        for (id, slot) in (0..).zip(self.slots.iter().flatten()) {
+            let hash = slot.hash;
+            self.table
+                .insert_unique(spread(hash), (id, hash), |e| spread(e.1));
+        }
+        let of = |id: KeyId| new.get(id as usize).copied().filter(|id| *id != KeyId::MAX);
+        self.touched.renumber(of);
+        new
     }
 
     /// The numbers of all keys.
@@ -234,6 +285,7 @@ impl<T> KeyMap<T> {
     /// Bytes that the keys and the table take; values beyond their own size are the caller's to count.
     pub fn bytes(&self) -> usize {
         self.key_bytes
+            + self.cold.as_ref().map_or(0, |cold| cold.memory())
             + self.touched.memory()
             + self.slots.capacity() * size_of::<Option<Slot<T>>>()
             + self.table.capacity() * (size_of::<(KeyId, u32)>() + 1)

@@ -3,11 +3,13 @@
 //! Plain data structures: no function is called here, no time is read, and none of them decides what
 //! is late or what matches.
 
+mod cold;
 mod key_map;
 mod rows;
 mod time_list;
 mod time_queue;
 
+pub use cold::{ColdKeys, Dues};
 pub use key_map::{KeyId, KeyMap};
 pub use rows::{RowId, RowStore, StoredRows};
 pub use time_list::TimeList;

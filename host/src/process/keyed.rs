@@ -28,6 +28,9 @@ pub(super) fn clock(domain: TimeDomain) -> usize {
     }
 }
 
+/// Position of ttl among the clocks by which keys are wanted back.
+pub(super) const TTL: usize = 2;
+
 impl Keyed {
     /// Whether there is nothing to keep.
     pub(super) fn is_empty(&self) -> bool {

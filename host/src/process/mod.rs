@@ -19,6 +19,7 @@
 //! - A call that fails changes nothing: the rows (or timers) to blame are left out and it is repeated.
 
 mod call;
+mod cold;
 mod keyed;
 mod snapshot;
 mod step;

@@ -20,27 +20,18 @@ const STATE: u8 = 1;
 const WRITTEN: u8 = 2;
 
 impl ProcessStep {
-    pub(super) fn snapshot_keys(&mut self, extent: Extent, into: &mut StateBuffer) -> Extent {
+    pub(super) fn snapshot_keys(
+        &mut self,
+        extent: Extent,
+        into: &mut StateBuffer,
+    ) -> Result<Extent, StepError> {
         let (keys, extent) = self.keys.to_snapshot(extent);
         let version = self.spec.state_version;
         self.keys.snapshot(&keys, &[], into, |value, keyed| {
-            let flag = |there: bool, flag| if there { flag } else { 0 };
-            value.push(VERSION);
-            value.push(flag(keyed.state.is_some(), STATE) | flag(keyed.written.is_some(), WRITTEN));
-            if let Some(state) = &keyed.state {
-                put_varint(value, u64::from(version));
-                put_bytes(value, state);
-            }
-            if let Some(written) = keyed.written {
-                put_i64(value, written);
-            }
-            put_varint(value, keyed.timers.len() as u64);
-            for &(time, domain) in &keyed.timers {
-                value.push(clock(domain) as u8);
-                put_i64(value, time);
-            }
+            encode(keyed, version, value)
         });
-        extent
+        self.keys.snapshot_cold(extent, &[], into)?;
+        Ok(extent)
     }
 
     pub(super) fn restore_key(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {
@@ -72,8 +63,27 @@ impl ProcessStep {
     }
 }
 
+/// Appends what is kept of a key.
+pub(super) fn encode(keyed: &Keyed, version: u32, value: &mut Vec<u8>) {
+    let flag = |there: bool, flag| if there { flag } else { 0 };
+    value.push(VERSION);
+    value.push(flag(keyed.state.is_some(), STATE) | flag(keyed.written.is_some(), WRITTEN));
+    if let Some(state) = &keyed.state {
+        put_varint(value, u64::from(version));
+        put_bytes(value, state);
+    }
+    if let Some(written) = keyed.written {
+        put_i64(value, written);
+    }
+    put_varint(value, keyed.timers.len() as u64);
+    for &(time, domain) in &keyed.timers {
+        value.push(clock(domain) as u8);
+        put_i64(value, time);
+    }
+}
+
 /// What is kept of the key, and the version of its state.
-fn decode(value: &[u8]) -> Result<(Keyed, u32), Broken> {
+pub(super) fn decode(value: &[u8]) -> Result<(Keyed, u32), Broken> {
     let mut from = Reader::new(value);
     match from.byte()? {
         VERSION => {}

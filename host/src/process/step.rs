@@ -1,12 +1,13 @@
 use crate::keyed::{KeyId, KeyMap, TimeQueue, key_of, timestamp_of};
 use crate::plugin::{Process, RejectKind, Rejected, TimeDomain};
 use crate::record::Batch;
+use crate::spill::Vault;
 use crate::state::{Extent, StateBuffer, StateRef};
 use crate::step::{Boundary, Output, Progress, Step, StepError};
 use crate::time::Watermark;
 
 use super::call::{Call, Due};
-use super::keyed::Keyed;
+use super::keyed::{Keyed, TTL};
 use super::timers::{Firing, Rearmed};
 
 /// So many entries of a queue may be of no more use, whatever the number of keys.
@@ -97,20 +98,25 @@ impl ProcessStep {
     /// Makes the queues anew where most entries are passed over anyway: keys came and went, timers were replaced.
     fn drop_stale(&mut self) {
         let bound = 2 * self.keys.len() + STALE_MIN;
-        let fresh = |queue: &mut TimeQueue, time: fn(&Keyed) -> Option<i64>| {
-            if queue.len() > bound {
-                *queue = TimeQueue::default();
-                for key in self.keys.ids() {
-                    if let Some(time) = time(self.keys.get(key)) {
-                        queue.push(time, key);
-                    }
+        let all = self.queues.iter().chain([&self.ttl]);
+        if all.map(TimeQueue::len).any(|len| len > bound) {
+            self.renew_queues();
+        }
+    }
+
+    /// Makes the queues anew, of the keys that are here.
+    pub(super) fn renew_queues(&mut self) {
+        let fresh = |time: fn(&Keyed) -> Option<i64>| {
+            let mut queue = TimeQueue::default();
+            for key in self.keys.ids() {
+                if let Some(time) = time(self.keys.get(key)) {
+                    queue.push(time, key);
                 }
             }
+            queue
         };
-        let [event, processing] = &mut self.queues;
-        fresh(event, |keyed| keyed.scheduled[0]);
-        fresh(processing, |keyed| keyed.scheduled[1]);
-        fresh(&mut self.ttl, |keyed| keyed.ttl_scheduled);
+        self.queues = [fresh(|k| k.scheduled[0]), fresh(|k| k.scheduled[1])];
+        self.ttl = fresh(|k| k.ttl_scheduled);
     }
 
     pub(super) fn drop_key(&mut self, key: KeyId) {
@@ -160,6 +166,8 @@ impl Step for ProcessStep {
             return Ok(());
         }
         self.calls += 1;
+        let keys = rows.iter().map(|&row| key_of(&batch, row as usize));
+        self.fetch(keys, |_| true)?;
         let mut call = Call::default();
         for &row in &rows {
             let key = self
@@ -200,18 +208,19 @@ impl Step for ProcessStep {
 
     fn next_wakeup(&self) -> Option<i64> {
         let ttl = if self.spec.time == TimeDomain::Processing {
-            self.ttl.least()
+            [self.ttl.least(), self.keys.next_due(TTL)]
         } else {
-            None
+            [None; 2]
         };
-        self.queues[1].least().into_iter().chain(ttl).min()
+        let timers = [self.queues[1].least(), self.keys.next_due(1)];
+        timers.into_iter().chain(ttl).flatten().min()
     }
 
     fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Result<Extent, StepError> {
         if self.spec.time == TimeDomain::Processing {
             self.stamp(self.now);
         }
-        Ok(self.snapshot_keys(extent, into))
+        self.snapshot_keys(extent, into)
     }
 
     fn restore(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {
@@ -230,6 +239,19 @@ impl Step for ProcessStep {
     fn state_bytes(&self) -> usize {
         let queues: usize = self.queues.iter().map(TimeQueue::bytes).sum();
         self.state_bytes + self.keys.bytes() + queues + self.ttl.bytes()
+    }
+
+    fn take_vault(&mut self, vault: Vault) -> bool {
+        self.keys.set_vault(vault);
+        true
+    }
+
+    fn shed(&mut self, bytes_max: usize) -> Result<(), StepError> {
+        self.shed_keys(bytes_max)
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.keys.disk_bytes()
     }
 }
 

@@ -9,6 +9,7 @@ use crate::plugin::{
     Fault, FiredTimer, Process, Processed, RejectKind, Rejected, TimeDomain, TimerOp,
 };
 use crate::record::{Batch, Blobs, Form, Value};
+use crate::spill::test_vault;
 use crate::state::StateEntry;
 use crate::state::testing::chains;
 use crate::step::{Boundary, Progress, Step, key_group, task_of};
@@ -708,32 +709,60 @@ proptest! {
     fn gives_what_one_handler_at_a_time_gives(
         ttl in prop::sample::select(vec![0_i64, 3, 20, 100]),
         flushes in prop::collection::vec(
-            (prop::collection::vec((0_u8..3, commands(), 0_i64..60), 0..10), 1_usize..5, 0_i64..15, 0_i64..10, prop::option::weighted(0.25, 1_usize..4)),
+            (prop::collection::vec((0_u8..6, commands(), 0_i64..60), 0..10), 1_usize..5, 0_i64..15, 0_i64..10, prop::option::weighted(0.25, 1_usize..4)),
             1..10,
         ),
+        // So many quarters of what is in memory may stay there, now and then.
+        sheds in prop::collection::vec(0_usize..6, 8),
     ) {
         let mut model = Model { ttl, keys: BTreeMap::new(), watermark: -1, main: Vec::new(), rejected: Vec::new(), results: Vec::new() };
         let mut snapshots = chains(1);
-        let mut tasks = vec![step(ttl, TimeDomain::Event)];
+        let mut sheds = sheds.into_iter().cycle();
+        let mut shed = |task: &mut ProcessStep| {
+            let quarters = sheds.next().expect("it is endless");
+            if quarters < 4 {
+                task.shed(task.state_bytes() * quarters / 4).expect("there is room");
+            }
+        };
+        // Each of these does what a task does that keeps everything in memory.
+        fn make(ttl: i64, vault: bool) -> ProcessStep {
+            let mut task = step(ttl, TimeDomain::Event);
+            if vault {
+                assert!(task.take_vault(test_vault()));
+            }
+            task
+        }
+        let (mut tasks, mut twins) = (vec![make(ttl, true)], vec![make(ttl, false)]);
         let (mut out, mut watermark, mut now) = (Collect::default(), -1, 0);
-        fn pass(tasks: &mut [ProcessStep], watermark: i64, now: i64, out: &mut Collect) {
+        let mut twins_out = Collect::default();
+        fn pass(tasks: &mut [ProcessStep], watermark: i64, now: i64, out: &mut Collect, shed: &mut dyn FnMut(&mut ProcessStep)) {
             let inputs = [Watermark(watermark)];
             for task in tasks {
                 let at = Boundary { watermark: inputs[0], inputs: &inputs, now, end: false };
-                while task.on_boundary(at, out).expect("works") == Progress::More {}
+                while task.on_boundary(at, out).expect("works") == Progress::More {
+                    shed(task);
+                }
+                shed(task);
             }
         }
-        pass(&mut tasks, watermark, now, &mut out);
+        pass(&mut tasks, watermark, now, &mut out, &mut shed);
+        pass(&mut twins, watermark, now, &mut twins_out, &mut |_| {});
         for (rows, size, advance, tick, restart) in flushes {
             if let Some(count) = restart {
                 let entries: Vec<_> = tasks.iter_mut().zip(&mut snapshots).flat_map(|(t, s)| s.finish(t)).collect();
                 snapshots = chains(count);
-                tasks = (0..count).map(|_| step(ttl, TimeDomain::Event)).collect();
+                let twins_entries: Vec<_> = twins.iter_mut().flat_map(|t| snapshot(t)).collect();
+                tasks = (0..count).map(|_| make(ttl, true)).collect();
+                twins = (0..count).map(|_| make(ttl, false)).collect();
                 for entry in entries {
                     tasks[task_of(entry.key_group, count)].restore(entry.as_ref()).expect("own entries");
                 }
+                for entry in twins_entries {
+                    twins[task_of(entry.key_group, count)].restore(entry.as_ref()).expect("own entries");
+                }
+                tasks.iter_mut().for_each(&mut shed);
                 let inputs = [Watermark(watermark)];
-                tasks.iter_mut().for_each(|t| t.resume(Boundary { watermark: inputs[0], inputs: &inputs, now, end: false }));
+                tasks.iter_mut().chain(&mut twins).for_each(|t| t.resume(Boundary { watermark: inputs[0], inputs: &inputs, now, end: false }));
             }
             let rows: Vec<Rec> = rows.into_iter().map(|(key, value, ts)| rec(&format!("k{key}"), value, ts)).collect();
             for chunk in rows.chunks(size) {
@@ -742,6 +771,8 @@ proptest! {
                 for (t, task) in tasks.iter_mut().enumerate() {
                     let own = |r: &&Rec| task_of(key_group(r.key.as_deref().unwrap_or("").as_bytes()), count) == t;
                     task.on_batch(0, batch(&chunk.iter().filter(own).cloned().collect::<Vec<_>>()), &mut out).expect("taken");
+                    twins[t].on_batch(0, batch(&chunk.iter().filter(own).cloned().collect::<Vec<_>>()), &mut twins_out).expect("taken");
+                    shed(task);
                 }
             }
             if size % 3 == 1 {
@@ -750,11 +781,13 @@ proptest! {
             watermark += advance;
             now += tick;
             model.boundary(watermark, now);
-            pass(&mut tasks, watermark, now, &mut out);
+            pass(&mut tasks, watermark, now, &mut out, &mut shed);
+            pass(&mut twins, watermark, now, &mut twins_out, &mut |_| {});
             if size % 2 == 0 {
                 tasks.iter_mut().zip(&mut snapshots).for_each(|(t, s)| s.take(t));
             }
         }
+        prop_assert_eq!(&out.main, &twins_out.main);
         // Order holds within a key.
         out.main.sort_by_key(|r| r.key.clone());
         model.main.sort_by_key(|r| r.key.clone());
@@ -767,6 +800,6 @@ proptest! {
         results.sort();
         model.results.sort();
         prop_assert_eq!(results, model.results);
-        prop_assert_eq!(tasks.iter().map(|t| t.keys.len()).sum::<usize>(), model.keys.len());
+        prop_assert_eq!(tasks.iter().map(|t| t.keys.len() + t.keys.cold()).sum::<usize>(), model.keys.len());
     }
 }

@@ -8,6 +8,7 @@ use crate::time::Watermark;
 
 use super::ProcessStep;
 use super::call::{Call, Due};
+use super::cold::Brought;
 use super::keyed::clock;
 
 /// Timers in one call.
@@ -30,12 +31,14 @@ const REARMED_AT_END_MAX: u32 = 1_000;
 pub(super) struct Firing {
     pub(super) watermark: Watermark,
     /// What the two clocks show; none: nothing is known yet.
-    clocks: [Option<i64>; 2],
+    pub(super) clocks: [Option<i64>; 2],
     rearmed_max: u32,
     /// In order, from `next` on.
-    due: Vec<Due>,
+    pub(super) due: Vec<Due>,
     next: usize,
-    expired: Option<Vec<(i64, KeyId)>>,
+    pub(super) expired: Option<Vec<(i64, KeyId)>>,
+    /// How far what is due among the keys beyond memory was brought back.
+    pub(super) brought: Brought,
 }
 
 /// Timers that became due while timers fire: (time, key, clock).
@@ -58,6 +61,7 @@ impl ProcessStep {
         let mut due = Vec::new();
         for domain in [TimeDomain::Event, TimeDomain::Processing] {
             if let Some(time) = clocks[clock(domain)] {
+                self.keys.note_time(clock(domain), time);
                 let all = self.queues[clock(domain)].pop_until(time);
                 due.reserve(all.len());
                 for (time, key) in all {
@@ -90,6 +94,7 @@ impl ProcessStep {
             due,
             next: 0,
             expired: None,
+            brought: Brought::start(self.keys.cold()),
         }
     }
 
@@ -112,8 +117,19 @@ impl ProcessStep {
         self.queues[clock(due.domain)].push(due.time, due.key);
     }
 
-    /// The next timer in order, still in its place; `from_due`: where it is.
+    /// The next timer in order, still in its place; `from_due`: where it is. None, too, where timers of keys beyond memory
+    /// may come before it.
     fn peek(&self, firing: &Firing) -> Option<(Due, bool)> {
+        let next = self.peek_any(firing)?;
+        let Due { time, key, .. } = next.0;
+        let bytes = || self.keys.contains(key).then(|| self.keys.key(key));
+        firing
+            .brought
+            .covers(time, || bytes().flatten())
+            .then_some(next)
+    }
+
+    fn peek_any(&self, firing: &Firing) -> Option<(Due, bool)> {
         let rearmed = self
             .fire_from
             .as_ref()
@@ -156,9 +172,9 @@ impl ProcessStep {
         for _ in 0..CALLS_MAX {
             let call = self.next_call(firing, out)?;
             if call.keys.is_empty() {
-                if self.peek(firing).is_none() {
+                if firing.brought == Brought::All && self.peek(firing).is_none() {
                     self.fire_from = None;
-                    return Ok(self.expire(firing));
+                    return self.expire(firing);
                 }
                 continue;
             }
@@ -180,9 +196,14 @@ impl ProcessStep {
     fn next_call(&mut self, firing: &mut Firing, out: &mut dyn Output) -> Result<Call, StepError> {
         self.calls += 1;
         let mut call = Call::default();
-        while call.fired.len() < FIRED_MAX
-            && let Some((due, from_due)) = self.peek(firing)
-        {
+        while call.fired.len() < FIRED_MAX {
+            let Some((due, from_due)) = self.peek(firing) else {
+                if firing.brought == Brought::All {
+                    break;
+                }
+                self.bring_due(firing)?;
+                continue;
+            };
             let Due { time, key, domain } = due;
             let here = self.keys.contains(key)
                 && self.keys.get(key).scheduled[clock(domain)] == Some(time);
@@ -256,11 +277,19 @@ impl ProcessStep {
         Ok(call)
     }
 
+    /// Drops the key if its state is too old.
+    pub(super) fn expire_key(&mut self, key: KeyId, time: i64) {
+        match self.expiry(key) {
+            Some(expiry) if expiry <= time => self.drop_key(key),
+            _ => self.schedule_ttl(key),
+        }
+    }
+
     /// Drops keys whose state is too old.
-    fn expire(&mut self, firing: &mut Firing) -> Progress {
+    fn expire(&mut self, firing: &mut Firing) -> Result<Progress, StepError> {
         let domain = self.spec.time;
         let Some(time) = firing.clocks[clock(domain)] else {
-            return Progress::Done;
+            return Ok(Progress::Done);
         };
         let expired = firing
             .expired
@@ -272,11 +301,11 @@ impl ProcessStep {
                 continue;
             }
             self.keys.get_mut(key).ttl_scheduled = None;
-            match self.expiry(key) {
-                Some(expiry) if expiry <= time => self.drop_key(key),
-                _ => self.schedule_ttl(key),
-            }
+            self.expire_key(key, time);
         }
-        if done { Progress::Done } else { Progress::More }
+        if !done {
+            return Ok(Progress::More);
+        }
+        self.expire_cold(time)
     }
 }

@@ -154,6 +154,7 @@ impl Assembly {
         let settings = TaskSettings {
             index,
             batch_records: self.plan.batch.records,
+            key_bytes_max: usize::try_from(self.plan.state.key_max).unwrap_or(usize::MAX),
             ordered: self.settings.ordered,
             lockstep: self.settings.ordered && self.settings.parallelism > 1,
         };

@@ -6,6 +6,9 @@ use crate::plugin::{FunctionStats, RejectKind, Rejected, Transform};
 use crate::record::Batch;
 use crate::step::{Boundary, Output, Progress, Step, StepError};
 
+/// Bytes of a long key that a message shows.
+const KEY_SHOWN: usize = 40;
+
 /// A transform or filter.
 pub struct TransformStep {
     function: Box<dyn Transform>,
@@ -137,4 +140,26 @@ pub fn too_far_ahead(batch: &Batch, max_ahead_ms: Option<i64>, now: i64) -> Vec<
         }
     })
     .collect()
+}
+
+/// Records whose keys are longer than a keyed step may keep.
+pub fn keys_too_long(batch: &Batch, bytes_max: usize) -> Vec<Rejected> {
+    let Some(keys) = batch.keys.as_ref().filter(|k| k.values().len() > bytes_max) else {
+        return Vec::new();
+    };
+    let long = keys.iter().enumerate().filter_map(|(row, key)| {
+        let key = key.filter(|key| key.len() > bytes_max)?;
+        let start = String::from_utf8_lossy(&key[..key.len().min(KEY_SHOWN)]).into_owned();
+        let message = format!(
+            "its key has {} bytes, more than [state] key-max ({bytes_max}): shorten it, or raise key-max; it starts with {start:?}",
+            key.len()
+        );
+        Some(Rejected {
+            row: row as u32,
+            kind: RejectKind::Step,
+            message,
+            log: Vec::new(),
+        })
+    });
+    long.collect()
 }

@@ -11,6 +11,9 @@ use parking_lot::Mutex;
 /// `[state] memory` of jobs that say nothing: larger than most states, smaller than most machines.
 pub const MEMORY_DEFAULT: u64 = 1 << 30;
 
+/// `[state] key-max` of jobs that say nothing: a long URL, not a document.
+pub const KEY_BYTES_DEFAULT: u64 = 64 << 10;
+
 /// A step is left at least so much memory, or it could not work on a batch.
 const FLOOR: u64 = 16 << 10;
 

@@ -15,7 +15,7 @@ mod run;
 mod scratch;
 mod vault;
 
-pub use budget::{Decision, Ledger, MEMORY_DEFAULT, StateBudget};
+pub use budget::{Decision, KEY_BYTES_DEFAULT, Ledger, MEMORY_DEFAULT, StateBudget};
 pub use scratch::Scratch;
 pub use vault::{Entry, Eviction, Vault};
 
@@ -63,6 +63,17 @@ impl SpillError {
             },
         }
     }
+}
+
+/// For tests of steps: an empty vault in a folder of the test's own.
+#[cfg(test)]
+pub(crate) fn test_vault() -> Vault {
+    use std::sync::{Arc, LazyLock};
+    static FOLDER: LazyLock<tempfile::TempDir> =
+        LazyLock::new(|| tempfile::tempdir().expect("a folder for tests"));
+    static SCRATCH: LazyLock<Arc<Scratch>> =
+        LazyLock::new(|| Arc::new(Scratch::new(FOLDER.path(), "model")));
+    Vault::new(Arc::clone(&SCRATCH), "step", 0)
 }
 
 #[cfg(test)]

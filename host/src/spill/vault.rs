@@ -35,6 +35,8 @@ pub struct Vault {
     files: u64,
     /// Prefixes whose names are gone, while some run may still hold them.
     forgotten: BTreeSet<Vec<u8>>,
+    /// All names before this are gone.
+    floor: Vec<u8>,
 }
 
 /// Entries on their way into a vault, in order of their names.
@@ -67,7 +69,13 @@ impl Vault {
             read: Vec::new(),
             files: 0,
             forgotten: BTreeSet::new(),
+            floor: Vec::new(),
         }
+    }
+
+    /// Another empty one, for the same step.
+    pub fn sibling(&self) -> Vault {
+        Vault::new(Arc::clone(&self.scratch), &self.step, self.task)
     }
 
     /// Whether nothing is in it.
@@ -148,12 +156,13 @@ impl Vault {
     }
 
     fn is_forgotten(&self, name: &[u8]) -> bool {
-        !self.forgotten.is_empty()
-            && self
-                .forgotten
-                .range::<[u8], _>((Bound::Unbounded, Bound::Included(name)))
-                .next_back()
-                .is_some_and(|prefix| name.starts_with(prefix))
+        name < self.floor.as_slice()
+            || !self.forgotten.is_empty()
+                && self
+                    .forgotten
+                    .range::<[u8], _>((Bound::Unbounded, Bound::Included(name)))
+                    .next_back()
+                    .is_some_and(|prefix| name.starts_with(prefix))
     }
 
     /// Prefixes that no run holds any more need not be remembered.
@@ -190,6 +199,25 @@ impl Vault {
         self.read.clear();
         self.read.resize_with(self.runs.len(), ReadBlock::default);
         self.tidy_forgotten();
+        Ok(())
+    }
+
+    /// All names before `floor` are gone, and will not come again. Frees their space sooner or later.
+    pub fn raise_floor(&mut self, floor: &[u8]) -> Result<(), SpillError> {
+        if floor <= self.floor.as_slice() {
+            return Ok(());
+        }
+        self.floor = floor.to_vec();
+        let mut at = 0;
+        while at < self.runs.len() {
+            let (run, before) = (&self.runs[at], self.runs.len());
+            if run.bytes_within(&[], floor) * 2 > run.bytes() {
+                self.merge(at, at + 1)?;
+            }
+            at += usize::from(self.runs.len() == before);
+        }
+        self.read.clear();
+        self.read.resize_with(self.runs.len(), ReadBlock::default);
         Ok(())
     }
 
@@ -244,6 +272,9 @@ impl Vault {
         let mut from = behind.unwrap_or(prefix).to_vec();
         if behind.is_some() {
             from.push(0);
+        }
+        if from < self.floor {
+            from.clone_from(&self.floor);
         }
         let end = after(prefix);
         let young = self.runs.iter().filter(|run| run.born > age);

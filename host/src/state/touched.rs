@@ -68,6 +68,13 @@ impl Touched {
         }
     }
 
+    /// Things got other numbers: `new` says which, by the old ones; none: it is not here any more, and whoever has it
+    /// knows whether it changed.
+    pub fn renumber(&mut self, new: impl Fn(u32) -> Option<u32>) {
+        let numbers = self.numbers.iter().filter_map(|number| new(*number));
+        self.numbers = numbers.collect();
+    }
+
     /// From now on changes are remembered.
     pub fn start(&mut self) {
         self.give_up();

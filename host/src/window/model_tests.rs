@@ -1,15 +1,13 @@
 //! Random jobs against the model: every kind of windows, output mode, trigger and pane mode, out-of-order and late
 //! input, any batch splits, with restores and spills thrown in.
 
-use std::sync::{Arc, LazyLock};
-
 use proptest::prelude::*;
 
 use super::model::{BatchOutcome, Model};
 use super::test_support::{Collect, CountSum, Native, Rec, Recorder, Res, batch};
 use super::*;
 use crate::plugin::TimeDomain;
-use crate::spill::{Scratch, Vault};
+use crate::spill::test_vault;
 use crate::state::testing::Chained;
 use crate::step::{Boundary, Progress, Step, entries_of};
 use crate::time::Watermark;
@@ -133,16 +131,8 @@ fn step(spec: &WindowSpec, collect: bool) -> WindowStep {
     };
     let limits = WindowLimits::default();
     let mut step = WindowStep::new(spec.clone(), function, facts(collect), limits).unwrap();
-    step.take_vault(vault());
+    step.take_vault(test_vault());
     step
-}
-
-/// A vault in a folder of the test's own.
-fn vault() -> Vault {
-    static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
-    static SCRATCH: LazyLock<Arc<Scratch>> =
-        LazyLock::new(|| Arc::new(Scratch::new(FOLDER.path(), "model")));
-    Vault::new(Arc::clone(&SCRATCH), "windows", 0)
 }
 
 fn listed(values: &[i64]) -> String {

@@ -19,8 +19,8 @@ const RECORDS: u64 = 10_000_000;
 /// The job, in the repository.
 const JOB: &str = "bench/w2/job.toml";
 
-/// Runs reference and job, and compares answers and speed.
-pub fn run() -> Result<()> {
+/// Runs reference and job, which may get other settings, and compares answers and speed.
+pub fn run(settings: &[String]) -> Result<()> {
     shell::build()?;
     plugins::build()?;
     let folder = shell::target().join("bench");
@@ -41,6 +41,9 @@ pub fn run() -> Result<()> {
         wasmill
             .arg("--set")
             .arg(format!("sink.out.path={}", out.display()));
+        for setting in settings {
+            wasmill.args(["--set", setting]);
+        }
         shell::run(&mut wasmill)
     })?;
     let answer = summary(&generator, &out)?;

@@ -129,6 +129,9 @@ impl<H: PluginHost> Checker<'_, H> {
             state: StatePlan {
                 memory: spec.state_memory.unwrap_or(crate::spill::MEMORY_DEFAULT),
                 max: spec.state_max,
+                key_max: spec
+                    .state_key_max
+                    .unwrap_or(crate::spill::KEY_BYTES_DEFAULT),
                 path: self.spill_folder(spec),
             },
             sources,

@@ -40,6 +40,8 @@ pub struct JobSpec {
     pub state_memory: Option<u64>,
     /// `[state] max`.
     pub state_max: Option<u64>,
+    /// `[state] key-max`.
+    pub state_key_max: Option<u64>,
     /// `[state] path`, as typed.
     pub state_path: Option<String>,
     /// Plugins, in the order of the file; likewise the rest.
@@ -107,6 +109,7 @@ pub fn read(root: &Node, problems: &mut Problems) -> JobSpec {
         state.title = "[state]".to_string();
         job.state_memory = state.size("memory", STATE_MIN..=1 << 50, problems);
         job.state_max = state.size("max", STATE_MIN..=1 << 60, problems);
+        job.state_key_max = state.size("key-max", 16..=16 << 20, problems);
         job.state_path = state.string("path", problems).map(|p| p.value);
         state.finish(problems);
     }

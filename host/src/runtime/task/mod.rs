@@ -16,11 +16,11 @@ use crate::runtime::counters::{JobCounters, NodeCounters, PartitionState};
 use crate::runtime::exchange::Dealer;
 use crate::runtime::graph::{Root, Route, Routes};
 use crate::runtime::message::{Message, Tag, TimeId, TimeUpdate};
-use crate::runtime::operators::{too_far_ahead, without};
+use crate::runtime::operators::{keys_too_long, too_far_ahead, without};
 use crate::runtime::policy::ErrorPolicy;
 use crate::sink::{SinkError, SinkWriter};
 use crate::spill::{Decision, Ledger};
-use crate::step::{Boundary, Progress, Step, StepError, WholeFiring};
+use crate::step::{Boundary, Output as _, Progress, Step, StepError, WholeFiring};
 use crate::time::Watermark;
 use crate::window::watermark::WatermarkTracker;
 
@@ -56,6 +56,8 @@ pub struct TaskSettings {
     pub index: usize,
     /// Most records that a stateful step gets at once.
     pub batch_records: usize,
+    /// Bytes of a key that a stateful step takes.
+    pub key_bytes_max: usize,
     /// Records wait for the boundary and are then taken in the order of their tags, so that results are a
     /// function of the input alone.
     pub ordered: bool,
@@ -750,11 +752,15 @@ impl Task {
         slot: usize,
         input: usize,
         tag: Tag,
-        batch: Batch,
+        mut batch: Batch,
     ) -> Result<(), TaskError> {
         let this = &mut self.slots[slot];
         let counters = &self.counters.steps[usize::from(this.index)];
         NodeCounters::add(&counters.records_in, batch.len);
+        let long = match this.keyed {
+            Some(_) => keys_too_long(&batch, self.settings.key_bytes_max),
+            None => Vec::new(),
+        };
         let sequence = this.keyed.is_some().then_some(&mut self.next_sequence);
         let mut out = SlotOutput {
             emitted: &mut self.emitted,
@@ -764,6 +770,11 @@ impl Task {
             policy: &this.policy,
             counters,
         };
+        if !long.is_empty() {
+            let rows = without(batch.len, &long).unwrap_or_default();
+            out.reject(&batch, long)?;
+            batch = batch.take(&rows);
+        }
         this.step.on_batch(input, batch, &mut out)?;
         this.measure()
     }

@@ -1,0 +1,482 @@
+//! Keys beyond memory: their values as bytes in a vault, and when they are wanted back. Those of a `KeyMap` see to it
+//! that the two go together; other tables use `ColdKeys` by themselves.
+//!
+//! A key is in memory or *cold*. What the vault says of a key that is in memory is stale: it is not looked at, and
+//! overwritten when the key leaves again, or buried when it is removed. For each clock there is a second vault of names
+//! by time, so that a step finds what is due among millions of cold keys; an entry there may be stale, too, and brings
+//! back a key too early, which does no harm.
+
+use std::collections::BTreeSet;
+
+use super::key_map::{KeyId, KeyMap};
+use super::{key_of_entry, put_entry_key};
+use crate::spill::{SpillError, Vault};
+use crate::state::{Extent, Mark, StateBuffer};
+use crate::step::key_group;
+
+/// Clocks by which keys can be wanted back.
+const CLOCKS: usize = 3;
+/// Times at which a key is wanted back, by clock.
+pub type Dues = [Option<i64>; CLOCKS];
+
+/// Bytes of entries read at once.
+const SCAN_BYTES: usize = 256 << 10;
+/// Names of removed keys that are remembered before the vault is told.
+const BURIED_MAX: usize = 64 * 1024;
+/// Bytes before a value: number of snapshots when it left.
+const HEAD: usize = 8;
+
+const WHOLE: &str = "a vault gives back what was put in";
+
+/// Keys beyond memory.
+#[derive(Debug)]
+pub struct ColdKeys {
+    states: Vault,
+    /// Times (8 bytes, big endian, sign flipped) and names.
+    dues: [Vault; CLOCKS],
+    /// Nothing is due before, by clock.
+    next: Dues,
+    /// All that was due until then came back, by clock.
+    passed: Dues,
+    len: usize,
+    /// Names that are still in the vault, of keys that are gone.
+    buried: BTreeSet<Vec<u8>>,
+    buried_bytes: usize,
+    snapshots: u64,
+    /// Age of the vault at the last one.
+    age: u64,
+}
+
+fn due_name(time: i64, name: &[u8]) -> Vec<u8> {
+    let mut all = Vec::with_capacity(8 + name.len());
+    all.extend_from_slice(&((time as u64) ^ (1 << 63)).to_be_bytes());
+    all.extend_from_slice(name);
+    all
+}
+
+fn name_of(key: Option<&[u8]>) -> Vec<u8> {
+    let mut name = Vec::with_capacity(key.map_or(0, <[u8]>::len) + 1);
+    put_entry_key(&mut name, key);
+    name
+}
+
+impl ColdKeys {
+    /// None yet; they will be in this vault.
+    pub fn new(vault: Vault) -> ColdKeys {
+        ColdKeys {
+            dues: std::array::from_fn(|_| vault.sibling()),
+            states: vault,
+            next: [None; CLOCKS],
+            passed: [None; CLOCKS],
+            len: 0,
+            buried: BTreeSet::new(),
+            buried_bytes: 0,
+            snapshots: 0,
+            age: 0,
+        }
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes of memory.
+    pub fn memory(&self) -> usize {
+        let dues: usize = self.dues.iter().map(Vault::memory).sum();
+        self.states.memory() + dues + self.buried_bytes
+    }
+
+    /// Bytes on disk.
+    pub fn disk_bytes(&self) -> u64 {
+        let dues: u64 = self.dues.iter().map(Vault::disk_bytes).sum();
+        self.states.disk_bytes() + dues
+    }
+
+    /// A key that came back from here is gone.
+    pub fn bury(&mut self, key: Option<&[u8]>) {
+        let name = name_of(key);
+        // A name, its place in the tree, and the grain of the allocator.
+        self.buried_bytes += name.len() + 48;
+        self.buried.insert(name);
+    }
+
+    fn take_buried(&mut self) -> BTreeSet<Vec<u8>> {
+        self.buried_bytes = 0;
+        std::mem::take(&mut self.buried)
+    }
+
+    /// Tells the vault what is gone, if that is much.
+    fn settle(&mut self) -> Result<(), SpillError> {
+        if self.buried.len() < BURIED_MAX {
+            return Ok(());
+        }
+        let buried = self.take_buried();
+        let mut eviction = self.states.evict(buried.len())?;
+        buried.iter().try_for_each(|name| eviction.delete(name))?;
+        self.states.admit(eviction)
+    }
+
+    /// A time at or before the first at which a key is wanted back.
+    pub fn next_due(&self, clock: usize) -> Option<i64> {
+        self.next[clock]
+    }
+
+    /// Whether a key that is wanted back then may leave: what was due until a time came back by then.
+    pub fn may_leave(&self, dues: &Dues) -> bool {
+        let ahead = |(due, passed): (&Option<i64>, &Option<i64>)| {
+            due.is_none_or(|due| passed.is_none_or(|passed| due > passed))
+        };
+        dues.iter().zip(&self.passed).all(ahead)
+    }
+
+    /// Takes keys in, whose numbers `leaving` are in order of their keys; all of them may leave.
+    pub fn take_in<'k>(
+        &mut self,
+        leaving: &[KeyId],
+        key: impl Fn(KeyId) -> Option<&'k [u8]>,
+        mut encode: impl FnMut(KeyId, &mut Vec<u8>),
+        dues: impl Fn(KeyId) -> Dues,
+    ) -> Result<(), SpillError> {
+        let buried = self.take_buried();
+        let mut buried = buried.iter().peekable();
+        let mut states = self.states.evict(leaving.len() + buried.len())?;
+        let (mut name, mut value) = (Vec::new(), Vec::new());
+        for &id in leaving {
+            name.clear();
+            put_entry_key(&mut name, key(id));
+            while let Some(gone) = buried.next_if(|gone| **gone < name) {
+                states.delete(gone)?;
+            }
+            // It came again.
+            buried.next_if(|gone| **gone == name);
+            value.clear();
+            value.extend_from_slice(&self.snapshots.to_le_bytes());
+            encode(id, &mut value);
+            states.set(&name, &value)?;
+        }
+        buried.try_for_each(|gone| states.delete(gone))?;
+        self.states.admit(states)?;
+        self.len += leaving.len();
+        for clock in 0..CLOCKS {
+            let mut times: Vec<(i64, u32)> = (0..)
+                .zip(leaving)
+                .filter_map(|(at, id)| Some((dues(*id)[clock]?, at)))
+                .collect();
+            let Some(least) = times.iter().map(|t| t.0).min() else {
+                continue;
+            };
+            times.sort_unstable();
+            let mut eviction = self.dues[clock].evict(times.len())?;
+            for (time, at) in times {
+                let name = name_of(key(leaving[at as usize]));
+                eviction.set(&due_name(time, &name), &[])?;
+            }
+            self.dues[clock].admit(eviction)?;
+            self.next[clock] = Some(self.next[clock].map_or(least, |next| next.min(least)));
+        }
+        Ok(())
+    }
+
+    /// Looks keys up, which are none of those in memory. `found` hears of each that is here, whether a snapshot was taken
+    /// since it left, and its value; it answers whether the key is in memory now.
+    pub fn give_back(
+        &mut self,
+        mut wanted: Vec<Option<&[u8]>>,
+        mut found: impl FnMut(Option<&[u8]>, bool, &[u8]) -> bool,
+    ) -> Result<(), SpillError> {
+        wanted.sort_unstable();
+        wanted.dedup();
+        let names = wanted.iter().map(|key| name_of(*key));
+        let there = |name: &Vec<u8>| self.buried.is_empty() || !self.buried.contains(name);
+        let names: Vec<Vec<u8>> = names.filter(there).collect();
+        let (snapshots, mut given) = (self.snapshots, 0);
+        let result = self
+            .states
+            .get_many(names.iter().map(Vec::as_slice), |i, bytes| {
+                let (left, value) = bytes.split_first_chunk().expect(WHOLE);
+                let stored = u64::from_le_bytes(*left) < snapshots;
+                let key = key_of_entry(&names[i]).expect(WHOLE);
+                given += usize::from(found(key, stored, value));
+            });
+        self.len -= given;
+        result
+    }
+
+    /// Keys that a clock wants back until a time, and when: the next so many, in order of time and key; and whether there
+    /// are more. They may be in memory.
+    pub fn due(
+        &self,
+        clock: usize,
+        until: i64,
+        most: usize,
+    ) -> Result<(Vec<(i64, Vec<u8>)>, bool), SpillError> {
+        let mut found: Vec<(i64, Vec<u8>)> = Vec::new();
+        if self.next[clock].is_none_or(|next| next > until) {
+            return Ok((found, false));
+        }
+        let mut behind: Option<Vec<u8>> = None;
+        loop {
+            let (read, more) = self.dues[clock].scan(&[], behind.as_deref(), SCAN_BYTES)?;
+            for entry in &read {
+                let (time, name) = entry.name.split_first_chunk().expect(WHOLE);
+                let time = (u64::from_be_bytes(*time) ^ (1 << 63)) as i64;
+                if time > until {
+                    return Ok((found, false));
+                }
+                if found.len() == most {
+                    return Ok((found, true));
+                }
+                found.push((time, name.to_vec()));
+            }
+            behind = read.last().map(|e| e.name.clone());
+            if !more {
+                return Ok((found, false));
+            }
+        }
+    }
+
+    /// It is so late by a clock: keys that are wanted back until then stay from now on.
+    pub fn note_time(&mut self, clock: usize, time: i64) {
+        self.passed[clock] = self.passed[clock].max(Some(time));
+    }
+
+    /// What was due before and at `last` came back; none: all until that time did.
+    pub fn pass(
+        &mut self,
+        clock: usize,
+        until: i64,
+        last: Option<(i64, &[u8])>,
+    ) -> Result<(), SpillError> {
+        self.note_time(clock, until);
+        if self.next[clock].is_none_or(|next| next > until) {
+            return Ok(());
+        }
+        let dues = &mut self.dues[clock];
+        // A bound of several clocks may lie behind what this one shows.
+        match last.filter(|last| last.0 <= until) {
+            Some((time, name)) => {
+                let mut floor = due_name(time, name);
+                floor.push(0);
+                dues.raise_floor(&floor)?;
+                self.next[clock] = Some(time);
+            }
+            None => {
+                match until.checked_add(1) {
+                    Some(floor) => dues.raise_floor(&due_name(floor, &[]))?,
+                    None => dues.raise_floor(&[0xff; 16])?,
+                }
+                let (first, _) = dues.scan(&[], None, 1)?;
+                self.next[clock] = first.first().map(|entry| {
+                    let time = entry.name.first_chunk().expect(WHOLE);
+                    (u64::from_be_bytes(*time) ^ (1 << 63)) as i64
+                });
+            }
+        }
+        self.settle()
+    }
+
+    /// Tells of all keys that are not in memory (or of some: all that left since the last snapshot), whether they left since
+    /// then, and their values.
+    pub fn each(
+        &self,
+        extent: Extent,
+        in_memory: impl Fn(Option<&[u8]>) -> bool,
+        mut each: impl FnMut(Option<&[u8]>, bool, &[u8]),
+    ) -> Result<(), SpillError> {
+        // What changed since the last snapshot was in memory then, so it was written since.
+        let age = match extent {
+            Extent::Whole => 0,
+            Extent::Changes => self.age,
+        };
+        let (mut behind, mut more): (Option<Vec<u8>>, bool) = (None, self.len > 0);
+        while more {
+            let (read, further) =
+                self.states
+                    .scan_since(age, &[], behind.as_deref(), SCAN_BYTES)?;
+            for entry in &read {
+                let key = key_of_entry(&entry.name).expect(WHOLE);
+                let (left, value) = entry.value.split_first_chunk::<HEAD>().expect(WHOLE);
+                if !in_memory(key) && !self.buried.contains(&entry.name) {
+                    each(key, u64::from_le_bytes(*left) == self.snapshots, value);
+                }
+            }
+            behind = read.last().map(|e| e.name.clone());
+            more = further;
+        }
+        Ok(())
+    }
+
+    /// All is in a snapshot now.
+    pub fn snapshot_taken(&mut self) {
+        self.snapshots += 1;
+        self.age = self.states.age();
+    }
+}
+
+/// Before a value: what was known of it when it left.
+fn marks(mark: Mark) -> u8 {
+    u8::from(mark.stored) | u8::from(mark.changed) << 1
+}
+
+impl<T> KeyMap<T> {
+    /// From now on keys may be moved to a vault.
+    pub fn set_vault(&mut self, vault: Vault) {
+        self.cold = Some(Box::new(ColdKeys::new(vault)));
+    }
+
+    /// Keys that are not in memory.
+    pub fn cold(&self) -> usize {
+        self.cold.as_ref().map_or(0, |cold| cold.len)
+    }
+
+    /// Whether keys may be moved to a vault.
+    pub fn has_vault(&self) -> bool {
+        self.cold.is_some()
+    }
+
+    /// Bytes on disk.
+    pub fn disk_bytes(&self) -> u64 {
+        self.cold.as_ref().map_or(0, |cold| cold.disk_bytes())
+    }
+
+    /// See `ColdKeys::next_due`.
+    pub fn next_due(&self, clock: usize) -> Option<i64> {
+        self.cold.as_ref().and_then(|cold| cold.next[clock])
+    }
+
+    /// See `ColdKeys::may_leave`.
+    pub fn may_leave(&self, dues: &Dues) -> bool {
+        self.cold.as_ref().is_some_and(|cold| cold.may_leave(dues))
+    }
+
+    /// See `ColdKeys::note_time`.
+    pub fn note_time(&mut self, clock: usize, time: i64) {
+        if let Some(cold) = &mut self.cold {
+            cold.note_time(clock, time);
+        }
+    }
+
+    /// See `ColdKeys::due`.
+    pub fn due(
+        &self,
+        clock: usize,
+        until: i64,
+        most: usize,
+    ) -> Result<(Vec<(i64, Vec<u8>)>, bool), SpillError> {
+        match &self.cold {
+            Some(cold) => cold.due(clock, until, most),
+            None => Ok((Vec::new(), false)),
+        }
+    }
+
+    /// See `ColdKeys::pass`.
+    pub fn pass(
+        &mut self,
+        clock: usize,
+        until: i64,
+        last: Option<(i64, &[u8])>,
+    ) -> Result<(), SpillError> {
+        match &mut self.cold {
+            Some(cold) => cold.pass(clock, until, last),
+            None => Ok(()),
+        }
+    }
+
+    /// Moves keys to the vault; all of them may leave. All other keys get new numbers, which are answered by the old ones
+    /// (`KeyId::MAX`: not here any more).
+    pub fn evict(
+        &mut self,
+        mut leaving: Vec<KeyId>,
+        mut encode: impl FnMut(&T, &mut Vec<u8>),
+        dues: impl Fn(&T) -> Dues,
+    ) -> Result<Vec<KeyId>, SpillError> {
+        leaving.sort_unstable_by(|a, b| self.key(*a).cmp(&self.key(*b)));
+        if let Some(mut cold) = self.cold.take() {
+            let result = cold.take_in(
+                &leaving,
+                |id| self.key(id),
+                |id, value| {
+                    let slot = self.slot(id);
+                    value.push(marks(slot.mark));
+                    encode(&slot.value, value);
+                },
+                |id| dues(&self.slot(id).value),
+            );
+            self.cold = Some(cold);
+            result?;
+        } else {
+            leaving.clear();
+        }
+        leaving.sort_unstable();
+        Ok(self.keep_only(|id| leaving.binary_search(&id).is_err()))
+    }
+
+    /// Brings back those of the keys that are cold (and of which `decode` makes something); answers their numbers.
+    pub fn fetch<'k>(
+        &mut self,
+        keys: impl Iterator<Item = Option<&'k [u8]>>,
+        mut decode: impl FnMut(&[u8]) -> Option<T>,
+    ) -> Result<Vec<KeyId>, SpillError> {
+        let mut fetched = Vec::new();
+        if self.cold() == 0 {
+            return Ok(fetched);
+        }
+        let wanted = keys.filter(|key| self.find(*key).is_none()).collect();
+        let Some(mut cold) = self.cold.take() else {
+            return Ok(fetched);
+        };
+        let result = cold.give_back(wanted, |key, stored, value| {
+            let (marks, value) = value.split_first().expect(WHOLE);
+            let Some(value) = decode(value) else {
+                return false;
+            };
+            let id = self.find_or_insert(key, || value);
+            let slot = self.slot_mut(id);
+            slot.below = true;
+            slot.mark.stored = stored || marks & 1 > 0;
+            if !stored && marks & 2 > 0 {
+                self.touch(id);
+            }
+            fetched.push(id);
+            true
+        });
+        self.cold = Some(cold);
+        result.map(|()| fetched)
+    }
+
+    /// Appends the cold keys, as `snapshot` does those in memory.
+    pub fn snapshot_cold(
+        &mut self,
+        extent: Extent,
+        prefix: &[u8],
+        into: &mut StateBuffer,
+    ) -> Result<(), SpillError> {
+        let Some(cold) = &self.cold else {
+            return Ok(());
+        };
+        let in_memory = |key: Option<&[u8]>| self.find(key).is_some();
+        cold.each(extent, in_memory, |key, recently, value| {
+            let (marks, value) = value.split_first().expect(WHOLE);
+            if extent == Extent::Whole || recently && marks & 2 > 0 {
+                into.set(
+                    key_group(key.unwrap_or_default()),
+                    |name| {
+                        name.extend_from_slice(prefix);
+                        put_entry_key(name, key);
+                    },
+                    |to| to.extend_from_slice(value),
+                );
+            }
+        })?;
+        if let Some(cold) = &mut self.cold {
+            cold.snapshot_taken();
+        }
+        Ok(())
+    }
+}
