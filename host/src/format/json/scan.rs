@@ -49,6 +49,10 @@ impl<'t, 'a> Scanner<'t, 'a> {
         let mut at = if self.tree.slots == 0 && self.byte(first) == b'{' {
             // Nobody asks for anything: the shape still makes it faster.
             self.object(0, first, end, 1, found)?
+        } else if let b'-' | b'0'..=b'9' = self.byte(first) {
+            let (behind, what) = self.lone_number(first, end)?;
+            self.put(0, what, found);
+            behind
         } else {
             self.value(0, first, end, 0, found)?
         };
@@ -109,8 +113,6 @@ impl<'t, 'a> Scanner<'t, 'a> {
         depth: usize,
         found: &mut [Found<'a>],
     ) -> Scanned<usize> {
-        let tree = self.tree;
-        let here = &tree.nodes[node];
         let (behind, what) = match self.byte(at) {
             b'"' => {
                 let (close, escapes) = self.string(at + 1)?;
@@ -127,13 +129,20 @@ impl<'t, 'a> Scanner<'t, 'a> {
             b'n' => (self.literal(at, b"null")?, Found::Null),
             _ => return Err(GiveUp),
         };
+        self.put(node, what, found);
+        Ok(behind)
+    }
+
+    /// What was found at a node that is no container: nothing is inside it.
+    #[inline]
+    fn put(&self, node: usize, what: Found<'a>, found: &mut [Found<'a>]) {
+        let here = &self.tree.nodes[node];
         if !here.children.is_empty() {
             found[here.slots.clone()].fill(Found::Missing);
         }
         if let Some(slot) = here.slot {
             found[slot] = what;
         }
-        Ok(behind)
     }
 
     fn container(
@@ -452,6 +461,37 @@ impl<'t, 'a> Scanner<'t, 'a> {
         ))
     }
 
+    /// A number that is a whole document. Nothing ends it in the text: the digits of the next document follow, and of
+    /// all that come after, so it is read apart.
+    fn lone_number(&self, start: usize, end: usize) -> Scanned<(usize, Found<'a>)> {
+        const LEN_MAX: usize = 40;
+        let mut behind = end;
+        while behind > start && is_white(self.data[behind - 1]) {
+            behind -= 1;
+        }
+        let len = behind - start;
+        if len > LEN_MAX {
+            return Err(GiveUp);
+        }
+        let mut alone = [b' '; LEN_MAX + ROOM];
+        alone[..len].copy_from_slice(&self.data[start..behind]);
+        let scanner = Scanner {
+            tree: self.tree,
+            data: &alone,
+            shapes: Vec::new(),
+        };
+        let (read, what) = scanner.number(0)?;
+        if read != len {
+            return Err(GiveUp);
+        }
+        let token = self.text(start, behind);
+        let what = match what {
+            Found::Int(int, _) => Found::Int(int, token),
+            _ => Found::Number(token),
+        };
+        Ok((behind, what))
+    }
+
     /// Checks the number at `at`; the place behind it.
     #[inline]
     fn skip_number(&self, start: usize) -> Scanned<usize> {
@@ -523,4 +563,50 @@ fn eight_digits(digits: u64) -> u64 {
     let pairs = (digits.wrapping_mul(10).wrapping_add(digits >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs.wrapping_mul(100).wrapping_add(pairs >> 16)) & 0x0000_ffff_0000_ffff;
     (fours.wrapping_mul(10_000).wrapping_add(fours >> 32)) & 0xffff_ffff
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_whole_documents_end_where_the_document_does() {
+        // One behind the other, as a column of values has them: without a limit each is as long as all that follow.
+        let documents = [
+            "12",
+            "345",
+            " -6 ",
+            "0",
+            "7.5",
+            "1e3",
+            "12345678901234567890",
+            "-0",
+            "8",
+        ];
+        let text = documents.concat() + &" ".repeat(ROOM);
+        let tree = Tree::of([""]).0;
+        let mut scanner = Scanner::new(&tree, &text);
+        let mut start = 0;
+        for document in documents {
+            let mut found = [Found::Missing];
+            let end = start + document.len();
+            scanner.scan(start, end, &mut found).expect("a number");
+            let token = document.trim();
+            match found[0] {
+                Found::Int(int, text) => {
+                    assert_eq!((int.to_string().as_str(), text), (token, token))
+                }
+                Found::Number(text) => assert_eq!(text, token),
+                ref other => panic!("{document:?}: {}", other.describe()),
+            }
+            start = end;
+        }
+        // No number, whatever follows.
+        for wrong in ["1-", "01", "1 2", "1.", "-", "1e"] {
+            let text = format!("{wrong}34                ");
+            let mut found = [Found::Missing];
+            let scanned = Scanner::new(&tree, &text).scan(0, wrong.len(), &mut found);
+            assert!(scanned.is_err(), "{wrong:?}");
+        }
+    }
 }
