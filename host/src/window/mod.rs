@@ -19,6 +19,7 @@ mod results;
 mod round;
 mod session;
 mod session_close;
+mod session_spill;
 mod sliced;
 mod sliced_spill;
 mod snapshot;

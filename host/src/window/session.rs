@@ -21,6 +21,7 @@ use super::keys::{KeyArena, KeyRef, key_of, sort_by_key};
 use super::results::Pane;
 use super::round::{Round, RowSet, Tried};
 use super::session_close::Closing;
+use crate::keyed::ColdKeys;
 use crate::plugin::Rejected;
 use crate::record::{Batch, Blobs, NO_TIMESTAMP};
 use crate::state::{Mark, Touched};
@@ -40,7 +41,7 @@ pub(super) struct Session {
     /// Records since it last fired (kept where that matters).
     pub count: u64,
     /// The one entry of `deadlines` that counts.
-    deadline: i64,
+    pub deadline: i64,
 }
 
 /// A key and its sessions.
@@ -48,10 +49,12 @@ pub(super) struct Session {
 pub(super) struct KeySessions {
     pub key: KeyRef,
     /// In order of start; they neither overlap nor touch.
-    sessions: SmallVec<[u32; 2]>,
+    pub sessions: SmallVec<[u32; 2]>,
     /// Which round `shadow` is of.
-    stamp: u32,
+    pub stamp: u32,
     shadow: u32,
+    /// The vault has something of it, which is stale.
+    pub below: bool,
 }
 
 /// What becomes of a key's sessions in this round.
@@ -90,8 +93,8 @@ pub(super) struct Sessions {
     free: Vec<u32>,
     pub accs: Accumulators,
     pub keys: Vec<KeySessions>,
-    free_keys: Vec<u32>,
-    table: HashTable<u32>,
+    pub free_keys: Vec<u32>,
+    pub table: HashTable<u32>,
     pub arena: KeyArena,
     /// When each session closes, or is past: an entry that is too early (the session grew) is renewed when it comes up.
     pub deadlines: BinaryHeap<Reverse<(i64, u32)>>,
@@ -102,7 +105,9 @@ pub(super) struct Sessions {
     pub closing: Option<Closing>,
     /// For snapshots.
     pub touched: Touched,
-    stamp: u32,
+    /// Keys beyond memory, if there may be any.
+    pub cold: Option<ColdKeys>,
+    pub stamp: u32,
     shadows: Vec<Shadow>,
     late: Vec<u32>,
     accs_in: Blobs,
@@ -125,6 +130,7 @@ impl Sessions {
         out: &mut dyn Output,
     ) -> Result<(), StepError> {
         let mut queue = ranges(core, batch, arrivals, gap, left_out)?;
+        self.fetch(core, batch, arrivals)?;
         let mut later = Vec::new();
         while !queue.is_empty() {
             let round = self.plan(core, batch, arrivals, &queue, &mut later);
@@ -460,7 +466,7 @@ impl Sessions {
     }
 
     /// The next snapshot is to hold this session.
-    fn touch(&mut self, id: u32) {
+    pub(super) fn touch(&mut self, id: u32) {
         let all = self.all.len();
         self.touched.touch(id, &mut self.all[id as usize].mark, all);
     }
@@ -524,7 +530,7 @@ impl Sessions {
         self.free.push(id);
     }
 
-    fn new_session(&mut self, acc: &[u8]) -> u32 {
+    pub(super) fn new_session(&mut self, acc: &[u8]) -> u32 {
         let session = Session {
             key: NONE,
             mark: Mark::default(),
@@ -548,7 +554,7 @@ impl Sessions {
     }
 
     /// The entry of a key, made if there is none.
-    fn key(&mut self, core: &Core, hash: u64, key: Option<&[u8]>) -> u32 {
+    pub(super) fn key(&mut self, core: &Core, hash: u64, key: Option<&[u8]>) -> u32 {
         let Sessions {
             table, keys, arena, ..
         } = self;
@@ -560,6 +566,7 @@ impl Sessions {
             sessions: SmallVec::new(),
             stamp: 0,
             shadow: 0,
+            below: false,
         };
         let new = match self.free_keys.pop() {
             Some(free) => {
@@ -582,6 +589,9 @@ impl Sessions {
         let hash = core.hasher.hash(entry.key.get(&self.arena));
         if let Ok(found) = self.table.find_entry(hash, |k| *k == key) {
             found.remove();
+        }
+        if let (true, Some(cold)) = (entry.below, &mut self.cold) {
+            cold.bury(entry.key.get(&self.arena));
         }
         self.arena.forget(&entry.key);
         self.free_keys.push(key);
@@ -641,7 +651,7 @@ impl Sessions {
     }
 
     /// Puts back a session that a checkpoint holds. Refused where it meets one that is there.
-    pub fn restore(&mut self, core: &Core, state: &GroupState<'_>) -> bool {
+    pub fn restore(&mut self, core: &Core, state: &GroupState<'_>) -> Result<bool, StepError> {
         let &GroupState {
             key,
             start,
@@ -649,12 +659,13 @@ impl Sessions {
             count,
             ..
         } = state;
+        self.fetch_key(core, key)?;
         let key = self.key(core, core.hasher.hash(key), key);
         let sessions = &self.keys[key as usize].sessions;
         let meets =
             |id: &u32| self.all[*id as usize].start <= end && self.all[*id as usize].end >= start;
         if sessions.iter().any(meets) {
-            return false;
+            return Ok(false);
         }
         let at = sessions.partition_point(|id| self.all[*id as usize].start < start);
         let id = self.new_session(state.acc);
@@ -665,21 +676,18 @@ impl Sessions {
             self.set_count(id, count);
         }
         self.schedule(core, id, core.time.passed);
-        true
+        Ok(true)
     }
 
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
-        let spilled = |k: &KeySessions| {
-            if k.sessions.spilled() {
-                k.sessions.capacity() * 4
-            } else {
-                0
-            }
-        };
+        // Lists of more than two sessions have memory of their own; each is counted as if it had grown by doubling.
+        let live_keys = self.keys.len() - self.free_keys.len();
+        let listed = self.len().saturating_sub(live_keys) * 2 * size_of::<u32>();
         self.all.capacity() * size_of::<Session>()
             + self.keys.capacity() * size_of::<KeySessions>()
-            + self.keys.iter().map(spilled).sum::<usize>()
+            + listed
+            + self.cold.as_ref().map_or(0, ColdKeys::memory)
             + self.table.allocation_size()
             + self.arena.memory()
             + self.accs.memory()

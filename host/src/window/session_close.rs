@@ -37,7 +37,8 @@ impl Sessions {
         let mut closing = match self.closing.take() {
             Some(closing) => closing,
             None => {
-                let closing = self.plan_boundary(core, at);
+                let to = self.bring_due(core, core.time.after(&core.spec, at))?;
+                let closing = self.plan_boundary(core, to);
                 if closing.firing.len() > ORDERED_AT_ONCE {
                     self.closing = Some(closing);
                     return Ok(Progress::More);
@@ -70,11 +71,15 @@ impl Sessions {
         core.flush(out)?;
         core.time = closing.to;
         core.fires_whole = false;
-        Ok(Progress::Done)
+        // More sessions beyond memory may close.
+        Ok(if core.time == core.time.after(&core.spec, at) {
+            Progress::Done
+        } else {
+            Progress::More
+        })
     }
 
-    fn plan_boundary(&mut self, core: &Core, at: &Boundary<'_>) -> Closing {
-        let to = core.time.after(&core.spec, at);
+    fn plan_boundary(&mut self, core: &Core, to: StepTime) -> Closing {
         let step = Move::new(core.time, to, &core.spec.trigger);
         let retention = core.retention;
         let open_fires = step.due || core.fires_each_boundary();
@@ -175,10 +180,12 @@ impl Sessions {
     /// Processing time at which something is to be done.
     pub fn next_wakeup(&self, core: &Core) -> Option<i64> {
         let closes = match core.spec.time {
-            TimeDomain::Processing => self
-                .deadlines
-                .peek()
-                .and_then(|Reverse((at, _))| at.checked_add(1)),
+            TimeDomain::Processing => {
+                let cold = self.cold.as_ref().and_then(|cold| cold.next_due(0));
+                let next = self.deadlines.peek().map(|Reverse((at, _))| *at);
+                let next = next.into_iter().chain(cold).min();
+                next.and_then(|at| at.checked_add(1))
+            }
             TimeDomain::Event => None,
         };
         let triggers = if self.changed == 0 {

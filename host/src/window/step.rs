@@ -14,6 +14,7 @@ use super::session::Sessions;
 use super::sliced::SlicedWindows;
 use super::{Emit, WindowKind, WindowSpec};
 use crate::config::plan::Port;
+use crate::keyed::ColdKeys;
 use crate::plugin::{Aggregate, TimeDomain};
 use crate::record::{Batch, Blobs, NO_TIMESTAMP};
 use crate::spill::Vault;
@@ -227,7 +228,11 @@ impl Step for WindowStep {
         match &mut self.windows {
             Windows::Fixed(w) => w.snapshot(&self.core, extent, into),
             Windows::Sliced(w) => w.slices.snapshot(&self.core, extent, into),
-            Windows::Session(s, _) => Ok(s.snapshot(extent, version, into)),
+            Windows::Session(s, _) => {
+                let extent = s.snapshot(extent, version, into);
+                s.snapshot_spilled(&self.core, extent, version, into)?;
+                Ok(extent)
+            }
             Windows::Count(c) => Ok(c.snapshot(extent, version, into)),
         }
     }
@@ -240,7 +245,7 @@ impl Step for WindowStep {
                 g.acc = &acc;
                 match &mut self.windows {
                     Windows::Fixed(w) => w.restore(&self.core, &g),
-                    Windows::Session(s, _) => s.restore(&self.core, &g),
+                    Windows::Session(s, _) => s.restore(&self.core, &g)?,
                     _ => return Err(other_windows()),
                 }
             }
@@ -285,6 +290,12 @@ impl Step for WindowStep {
     }
 
     fn take_vault(&mut self, vault: Vault) -> bool {
+        if let Windows::Session(sessions, _) = &mut self.windows {
+            // Those that fire at other times than their close look at all sessions then.
+            let fits = !self.core.tracks_changes();
+            sessions.cold = fits.then(|| ColdKeys::new(vault));
+            return fits;
+        }
         // A firing of everything in the middle of a batch goes through memory only.
         let fits = matches!(self.windows, Windows::Fixed(_) | Windows::Sliced(_))
             && !self.core.spec.fires_all_inside();
@@ -297,11 +308,15 @@ impl Step for WindowStep {
         match &mut self.windows {
             Windows::Fixed(w) => w.shed(core, bytes_max),
             Windows::Sliced(w) => w.shed(core, bytes_max),
-            Windows::Session(..) | Windows::Count(_) => Ok(()),
+            Windows::Session(s, _) => s.shed(core, bytes_max),
+            Windows::Count(_) => Ok(()),
         }
     }
 
     fn disk_bytes(&self) -> u64 {
+        if let Windows::Session(sessions, _) = &self.windows {
+            return sessions.cold.as_ref().map_or(0, ColdKeys::disk_bytes);
+        }
         self.core.vault.as_ref().map_or(0, Vault::disk_bytes)
     }
 

@@ -41,6 +41,10 @@ from = "in"
 window = { sliding = "60s", every = "20s" }
 aggregate = "std.sum"
 config = { field = "/v" }
+[step.visits]
+from = "in"
+window = { session = "5s" }
+aggregate = "std.count"
 [step.late]
 from = "in"
 window = { tumbling = "50s" }
@@ -54,6 +58,10 @@ dedup = { within = "1h" }
 from = "first"
 window = { tumbling = "365d" }
 aggregate = "std.count"
+[sink.visits-out]
+from = "visits"
+type = "file"
+path = "visits"
 [sink.firsts-out]
 from = "firsts"
 type = "file"
@@ -72,7 +80,7 @@ type = "file"
 path = "late"
 "#;
 
-const OUT: [&str; 4] = ["tumbling", "slices", "late", "firsts"];
+const OUT: [&str; 5] = ["tumbling", "slices", "visits", "late", "firsts"];
 
 fn results(folder: &Path) -> Result<Vec<Vec<String>>> {
     OUT.iter()
@@ -246,7 +254,7 @@ fn damaged_scratch_ends_the_job_and_the_checkpoint_has_all_of_the_state() -> Res
 
 #[test]
 fn state_that_cannot_spill_or_passes_the_most_of_all_stops_the_job_with_what_to_do() -> Result<()> {
-    let job = JOB.replace("{ tumbling = \"100s\" }", "{ session = \"10s\" }");
+    let job = JOB.replace("{ tumbling = \"100s\" }", "{ count = 1000 }");
     let folder = job_folder(&job)?;
     let ended = run(command(folder.path(), ["run", "job.toml", "--quiet"]), b"")?.expect_code(1)?;
     for part in ["step tumbling", "[state] memory", "262144", "raise"] {
