@@ -5,6 +5,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod kafka;
 mod kafka_soak;
 mod plugins;
@@ -23,6 +24,7 @@ cargo xtask test [PART]...    set up and run every check; PART picks some (--lis
 cargo xtask kafka WHAT        a broker to try the examples with: start, stop, topics, produce, consume
 cargo xtask bench [NAME]      benchmarks: w2, nexmark, or the name of a criterion bench; none lists them
 cargo xtask soak [--minutes N] [--seed N]   jobs that die at random, with torn files; the same lines must come out
+cargo xtask fuzz [TARGET] [--minutes n]  random bytes and guests against all that reads foreign ones
 ";
 
 fn main() -> ExitCode {
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Some("kafka") => kafka::kafka(rest),
         Some("soak") => soak::run(rest),
         Some("bench") => bench::bench(rest),
+        Some("fuzz") => fuzz::fuzz(rest),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

@@ -1,0 +1,293 @@
+//! Hostile files: what they do before and while they are compiled.
+
+use std::time::Duration;
+
+use wasmill::plugin::{
+    CacheDir, CompileLimit, CompileLimits, Compiler, Engine, EngineOptions, LoadError, LoadOptions,
+};
+
+use crate::host::{self, Attack, Ending, Left, alone, children, shared_engine};
+use crate::wat::{Guest, transform};
+
+/// A plugin with functions that no limit of shape refuses, and that take a compiler gigabytes and minutes:
+/// loops that carry many values, one after the other.
+fn bomb(functions: usize) -> String {
+    let types = "i32 ".repeat(30);
+    let gets: String = (0..30).map(|n| format!("(local.get {n})")).collect();
+    let loops = "(loop (type $wide))".repeat(1_000);
+    let body = format!("(func (type $wide) {gets} {loops})");
+    let items = format!(
+        "(type $wide (func (param {types}) (result {types}))) {}",
+        body.repeat(functions)
+    );
+    transform(&Guest {
+        items: &items,
+        ..Guest::default()
+    })
+}
+
+fn refused(wat: &str, limits: CompileLimits) -> String {
+    match Attack::transform(wat, "").run_by(limits).ending {
+        Ending::Refused(message) => message,
+        other => panic!("it should have been refused: {other:?}"),
+    }
+}
+
+fn load(engine: &Engine, bytes: &[u8]) -> Result<String, LoadError> {
+    let options = LoadOptions {
+        name: "mine".into(),
+        ..LoadOptions::default()
+    };
+    engine
+        .load(bytes, &options)
+        .map(|plugin| plugin.sha256().to_owned())
+}
+
+#[test]
+fn c01_c02_files_of_absurd_shape_are_turned_away_with_both_numbers() {
+    let many = |part: &str, n: usize| format!("(module {})", part.repeat(n));
+    let cases = [
+        (many("(func)", 100_000), "functions, more than"),
+        (
+            many("(global i32 (i32.const 0))", 100_000),
+            "globals, more than",
+        ),
+        (
+            format!(
+                "(module (memory 1) {})",
+                "(data (i32.const 0) \"\")".repeat(100_000)
+            ),
+            "data segments, more than",
+        ),
+        (
+            format!("(module (func (local {})))", "i32 ".repeat(50_000)),
+            "locals, more than",
+        ),
+        (
+            format!(
+                "(module (func {} {}))",
+                "(block ".repeat(30_000),
+                ")".repeat(30_000)
+            ),
+            "more than",
+        ),
+        (
+            // 200 loops of a 1,000-wide type: 6 KB that take 1.4 GiB.
+            format!(
+                "(module (type $w (func (param {w}) (result {w}))) (func (type $w) {}))",
+                "(loop (type $w))".repeat(200),
+                w = "i32 ".repeat(1_000),
+            ),
+            "in one type, more than",
+        ),
+        (
+            format!("(module (func {}))", "(loop)".repeat(16_000)),
+            "loops, more than",
+        ),
+    ];
+    let _alone = alone();
+    // As bytes: not every text of such a size is read.
+    let cases = cases.map(|(wat, part)| (wat::parse_str(&wat).expect("the text parses"), part));
+    let before = Left::now();
+    for (bytes, part) in cases {
+        let error = load(&shared_engine(), &bytes).expect_err("too much of something");
+        assert!(
+            matches!(error, LoadError::Shape(_)) && error.to_string().contains(part),
+            "{part}: {error}"
+        );
+    }
+    before.expect_nothing_new();
+}
+
+#[test]
+fn c01b_a_bomb_of_memory_ends_as_compile_limit() {
+    let limits = CompileLimits {
+        memory_bytes: 320 << 20,
+        ..CompileLimits::default()
+    };
+    let message = refused(&bomb(16), limits);
+    assert!(
+        message.contains("COMPILE_LIMIT: compiling it takes more than 320 MiB of memory"),
+        "{message}"
+    );
+}
+
+#[test]
+fn c01b_a_bomb_of_time_ends_as_compile_limit() {
+    let cpu = CompileLimits {
+        cpu: Duration::from_secs(1),
+        ..CompileLimits::default()
+    };
+    let message = refused(&bomb(16), cpu);
+    assert!(
+        message.contains("COMPILE_LIMIT: compiling it takes more than "),
+        "{message}"
+    );
+    let wall = CompileLimits {
+        wall: Duration::from_millis(100),
+        ..CompileLimits::default()
+    };
+    let message = refused(&bomb(16), wall);
+    assert!(
+        message.contains("COMPILE_LIMIT: compiling it takes more than 100 ms of time"),
+        "{message}"
+    );
+}
+
+#[test]
+fn more_machine_code_than_allowed_ends_as_compile_limit() {
+    let limits = CompileLimits {
+        code_bytes_max: 1 << 10,
+        ..CompileLimits::default()
+    };
+    let _alone = alone();
+    let before = Left::now();
+    let engine = host::engine(limits);
+    let wat = transform(&Guest::default());
+    let error = load(&engine, wat.as_bytes()).expect_err("too much code");
+    assert!(
+        matches!(
+            error,
+            LoadError::CompileLimit {
+                limit: CompileLimit::Code,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    drop(engine);
+    before.expect_nothing_new();
+}
+
+#[test]
+fn c05_c06_c07_what_is_no_plugin_is_told_apart_and_never_runs() {
+    let _alone = alone();
+    let before = Left::now();
+    let whole = wat::parse_str(transform(&Guest::default())).expect("the frame parses");
+    let engine = shared_engine();
+    for (bytes, part) in [
+        (&b""[..], ""),
+        (b"\x7fELF\x02\x01\x01", "not a WebAssembly file"),
+        (b"\x1f\x8b\x08\0\0\0\0\0\0\x03", "not a WebAssembly file"),
+        (b"PK\x03\x04", "not a WebAssembly file"),
+        (b"\x28\xb5\x2f\xfd", "not a WebAssembly file"),
+    ] {
+        let error = load(&engine, bytes).expect_err("no plugin").to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    // Cut at many places, and bits flipped in many: refused, or a plugin; nothing else, and no panic.
+    let mut loaded = 0;
+    for step in 0..40 {
+        let cut = &whole[..whole.len() * step / 40];
+        // Behind the code there is nothing that must be there.
+        let whole_enough = step > 30;
+        assert!(
+            whole_enough || load(&engine, cut).is_err(),
+            "cut at {}",
+            cut.len()
+        );
+        let mut flipped = whole.clone();
+        let at = (whole.len() - 1) * step / 40;
+        flipped[at] ^= 1 << (step % 8);
+        loaded += usize::from(load(&engine, &flipped).is_ok());
+    }
+    assert!(loaded < 40);
+    before.expect_nothing_new();
+}
+
+#[test]
+fn c08_bombs_side_by_side_end_and_others_are_compiled_between_them() {
+    let _alone = alone();
+    let before = Left::now();
+    let limits = CompileLimits {
+        cpu: Duration::from_secs(1),
+        memory_bytes: 512 << 20,
+        ..CompileLimits::default()
+    };
+    let engine = host::engine(limits);
+    let bomb = wat::parse_str(bomb(16)).expect("the bomb parses");
+    let honest = transform(&Guest::default());
+    std::thread::scope(|scope| {
+        let bombs: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| load(&engine, &bomb)))
+            .collect();
+        let others: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| load(&engine, honest.as_bytes())))
+            .collect();
+        for other in others {
+            let loaded = other.join().expect("no panic");
+            assert!(loaded.is_ok(), "{loaded:?}");
+        }
+        for bomb in bombs {
+            let error = bomb.join().expect("no panic").expect_err("a bomb");
+            assert!(matches!(error, LoadError::CompileLimit { .. }), "{error}");
+        }
+    });
+    drop(engine);
+    before.expect_nothing_new();
+}
+
+#[test]
+fn c09_a_compiler_killed_midway_is_a_compile_limit_and_leaves_nothing() {
+    let _alone = alone();
+    let before = Left::now();
+    let bomb = wat::parse_str(bomb(16)).expect("the bomb parses");
+    let engine = shared_engine();
+    std::thread::scope(|scope| {
+        let loading = scope.spawn(|| load(&engine, &bomb));
+        let child = loop {
+            if let [child, ..] = children()[..] {
+                break child;
+            }
+            assert!(!loading.is_finished(), "it was never compiled");
+            std::thread::yield_now();
+        };
+        let pid = i32::try_from(child)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        let _ =
+            rustix::process::kill_process(pid.expect("a process"), rustix::process::Signal::KILL);
+        let error = loading
+            .join()
+            .expect("no panic")
+            .expect_err("it was killed");
+        assert!(matches!(error, LoadError::CompileLimit { .. }), "{error}");
+    });
+    before.expect_nothing_new();
+}
+
+#[test]
+fn c10_two_bodies_under_one_name_at_once_are_two_plugins() {
+    let _alone = alone();
+    let before = Left::now();
+    let cache = tempfile::tempdir().expect("a scratch folder");
+    let engine = Engine::new(EngineOptions {
+        cache: CacheDir::At(cache.path().to_path_buf()),
+        ..EngineOptions::new(Compiler::Child(host::program()))
+    })
+    .expect("the machine runs WebAssembly");
+    let one = transform(&Guest::default());
+    let two = transform(&Guest {
+        memory: "4",
+        ..Guest::default()
+    });
+    let sums: Vec<String> = std::thread::scope(|scope| {
+        let loads: Vec<_> = (0..12)
+            .map(|n| {
+                let bytes = if n % 2 == 0 { &one } else { &two };
+                scope.spawn(|| load(&engine, bytes.as_bytes()))
+            })
+            .collect();
+        loads
+            .into_iter()
+            .map(|l| l.join().expect("no panic").expect("a plugin"))
+            .collect()
+    });
+    for (n, sum) in sums.iter().enumerate() {
+        assert_eq!(*sum, sums[n % 2], "load {n}");
+    }
+    assert_ne!(sums[0], sums[1]);
+    drop(engine);
+    drop(cache);
+    before.expect_nothing_new();
+}

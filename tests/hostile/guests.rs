@@ -1,0 +1,547 @@
+//! Hostile code: what a guest does while it runs, one record at a time.
+
+use crate::host::{Attack, Ending, Outcome};
+use crate::wat::{Guest, INHERIT, NO_KEYS, NO_SOURCE, NO_TIMES, body, emit, process, transform};
+
+/// The attack cost its own record and nothing else; how, in words.
+fn costs_its_record(outcome: &Outcome) -> &str {
+    assert_eq!(outcome.ending, Ending::Finished, "{outcome:?}");
+    assert_eq!(outcome.out, ["a", "b", "c", "d"], "{outcome:?}");
+    let [letter] = &outcome.letters[..] else {
+        panic!("one dead letter: {outcome:?}")
+    };
+    letter.strip_prefix("x1 ").expect("the record with the x")
+}
+
+/// Quick deadlines.
+const QUICK: &str =
+    "record-deadline = \"20ms\"\ncall-deadline = \"50ms\"\nopen-deadline = \"50ms\"";
+
+fn by_record(guest: &Guest<'_>) -> String {
+    costs_its_record(&Attack::transform(&transform(guest), QUICK).run()).to_owned()
+}
+
+fn all_pass(guest: &Guest<'_>) {
+    let outcome = Attack::transform(&transform(guest), QUICK).run();
+    assert_eq!(outcome.ending, Ending::Finished, "{outcome:?}");
+    assert_eq!(outcome.out, ["a", "b", "x1", "c", "d"], "{outcome:?}");
+    assert!(outcome.letters.is_empty(), "{outcome:?}");
+}
+
+fn failed(outcome: Outcome) -> String {
+    match outcome.ending {
+        Ending::Failed(message) => message,
+        other => panic!("it should have failed: {other:?}"),
+    }
+}
+
+/// Refused: the first line says why.
+fn refused(outcome: Outcome) -> String {
+    match outcome.ending {
+        Ending::Refused(message) => {
+            let line = message.lines().next().unwrap_or_default();
+            let at = line.find("mine.wasm").unwrap_or(0);
+            line[at..].to_owned()
+        }
+        other => panic!("it should have been refused: {other:?}"),
+    }
+}
+
+fn turned_away(guest: &Guest<'_>) -> String {
+    refused(Attack::transform(&transform(guest), QUICK).run())
+}
+
+const LOOP: &str = "(loop $for-ever (br $for-ever))";
+const DEADLINE: &str = "deadline: the call took more than 20 ms of CPU time";
+const TRAP: &str = "trap: the guest gave up (unreachable instruction)";
+const STACK: &str = "stack: the guest's stack overflowed (endless recursion?)";
+
+#[test]
+fn g01_endless_start_function_is_turned_away_with_the_job() {
+    let guest = Guest {
+        items: "(func $start (loop $l (br $l))) (start $start)",
+        ..Guest::default()
+    };
+    assert!(turned_away(&guest).contains("the call took more than 50 ms of CPU time"));
+    let guest = Guest {
+        open: LOOP,
+        ..Guest::default()
+    };
+    assert!(turned_away(&guest).contains("the call took more than 50 ms of CPU time"));
+}
+
+#[test]
+fn g02_endless_loop_costs_its_record() {
+    assert_eq!(by_record(&body(LOOP)), DEADLINE);
+}
+
+#[test]
+fn g03_endless_loop_after_the_answer_costs_its_record() {
+    let guest = Guest {
+        items: "(global $armed (mut i32) (i32.const 0))",
+        body: "(global.set $armed (i32.const 1))",
+        forget: "(if (global.get $armed) (then (loop $l (br $l)))) (global.set $top (i32.const 65536))",
+        ..Guest::default()
+    };
+    assert_eq!(by_record(&guest), DEADLINE);
+    // Nothing waits for a close that does not end.
+    all_pass(&Guest {
+        close: LOOP,
+        ..Guest::default()
+    });
+}
+
+#[test]
+fn g05_time_spent_in_the_host_counts() {
+    let body = body("(loop $l (call $log (i32.const 2) (i32.const 16) (i32.const 6)) (br $l))");
+    assert_eq!(by_record(&body), DEADLINE);
+}
+
+#[test]
+fn g06_filling_memory_again_and_again_ends_one_fill_past_the_deadline() {
+    let body = body(
+        "(drop (memory.grow (i32.const 900))) (loop $l (memory.fill (i32.const 131072) (i32.const 1) (i32.const 58982400)) (br $l))",
+    );
+    assert_eq!(by_record(&body), DEADLINE);
+}
+
+#[test]
+fn g07_growing_memory_stops_at_the_limit_without_harm() {
+    all_pass(&body(
+        "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))",
+    ));
+    let gives_up = body(
+        "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable",
+    );
+    assert!(by_record(&gives_up).starts_with("memory: the guest wanted "));
+}
+
+#[test]
+fn g08_g09_what_is_declared_beyond_the_limits_is_turned_away() {
+    let memory = Guest {
+        memory: "60000",
+        ..Guest::default()
+    };
+    assert!(turned_away(&memory).contains("bytes of memory to begin with; the limit is 67108864"));
+    let table = Guest {
+        items: "(table 10000000 funcref)",
+        ..Guest::default()
+    };
+    assert!(
+        turned_away(&table).contains("10000000 table elements to begin with; the limit is 20000")
+    );
+    all_pass(&Guest {
+        items: "(table $t 1 funcref)",
+        body: "(if (i32.ne (table.grow $t (ref.null func) (i32.const 10000000)) (i32.const -1)) (then unreachable))",
+        ..Guest::default()
+    });
+}
+
+#[test]
+fn g11_g12_recursion_without_end_costs_its_record() {
+    let direct = Guest {
+        items: "(func $deep (call $deep) (call $deep))",
+        body: "(call $deep)",
+        ..Guest::default()
+    };
+    assert_eq!(by_record(&direct), STACK);
+    let mutual = Guest {
+        items: "(type $v (func)) (table 2 funcref) (elem (i32.const 0) $f $g)
+            (func $f (call_indirect (type $v) (i32.const 1)) (call_indirect (type $v) (i32.const 1)))
+            (func $g (call_indirect (type $v) (i32.const 0)) (call_indirect (type $v) (i32.const 0)))",
+        body: "(call $f)",
+        ..Guest::default()
+    };
+    assert_eq!(by_record(&mutual), STACK);
+    // The host is called from ever deeper, and still has room.
+    let calls = Guest {
+        items: "(func $deep (call $log (i32.const 2) (i32.const 16) (i32.const 6)) (call $deep) (call $deep))",
+        body: "(call $deep)",
+        ..Guest::default()
+    };
+    let how = by_record(&calls);
+    assert!(how == STACK || how == DEADLINE, "{how}");
+}
+
+#[test]
+fn g13_to_g17_lists_that_lie_are_bad_output() {
+    let words =
+        "(i32.store (i32.const 1024) (i32.const 1)) (i32.store (i32.const 1028) (i32.const 1))";
+    let cases = [
+        // A pointer and a length that wrap; the greatest length; a count whose bytes overflow.
+        emit("1 -16 8", INHERIT, NO_KEYS, NO_TIMES),
+        emit(NO_SOURCE, "1 0 2 0 -1", NO_KEYS, NO_TIMES),
+        emit("1 1024 1073741825", INHERIT, NO_KEYS, NO_TIMES),
+        emit(NO_SOURCE, "1 -4 2 0 0", NO_KEYS, NO_TIMES),
+        // No offsets; offsets that do not begin at 0; more rows than sources; an unknown variant.
+        emit(NO_SOURCE, "1 1024 0 1024 0", NO_KEYS, NO_TIMES),
+        format!("{words} {}", emit("1 2048 1", "1 1024 2 1040 1", NO_KEYS, NO_TIMES)),
+        format!("{words} {}", emit("1 2048 2", "1 1024 2 1040 1", NO_KEYS, NO_TIMES)),
+        emit(NO_SOURCE, "7 0 0 0 0", NO_KEYS, NO_TIMES),
+        emit("9 0 0", INHERIT, NO_KEYS, NO_TIMES),
+        // Unaligned.
+        emit("1 1025 1", INHERIT, NO_KEYS, NO_TIMES),
+        // Keys and times that the descriptor does not announce.
+        emit("1 2048 1", INHERIT, "1 2048 2 2048 0", NO_TIMES),
+        emit("1 2048 1", INHERIT, NO_KEYS, "1 2048 1"),
+        // Fields of a function that writes none.
+        emit("1 2048 1", "2 1024 1 0 0", NO_KEYS, NO_TIMES),
+        // Text that is none.
+        "(i32.store8 (i32.const 1024) (i32.const 255)) (call $reject (local.get $i) (i32.const 1024) (i32.const 1))".into(),
+        "(i32.store8 (i32.const 1024) (i32.const 255)) (call $log (i32.const 2) (i32.const 1024) (i32.const 1))".into(),
+    ];
+    for case in cases {
+        let how = by_record(&body(&case));
+        assert!(how.starts_with("bad-output: "), "{how}\n{case}");
+    }
+}
+
+#[test]
+fn g20_allocators_that_lie_fail_the_call_and_nothing_else() {
+    // No record can be blamed for these: every call goes wrong, so all records fail, one by one.
+    for realloc in [
+        "(i32.const -1)",
+        "(i32.add (call $room (local.get $size)) (i32.const 1))",
+        "(call $log (i32.const 2) (i32.const 16) (i32.const 6)) (call $room (local.get $size))",
+        "unreachable",
+    ] {
+        let guest = Guest {
+            realloc,
+            ..Guest::default()
+        };
+        let outcome = Attack::transform(&transform(&guest), QUICK).run();
+        let fine = match &outcome.ending {
+            Ending::Finished => outcome.out.is_empty() && outcome.letters.len() == 5,
+            Ending::Refused(_) => true,
+            Ending::Failed(_) => outcome.out.is_empty(),
+        };
+        assert!(fine, "{realloc}: {outcome:?}");
+    }
+    // Where it writes over itself, it hears lies of its own making; the host does not.
+    for realloc in ["(i32.const 0)", "(i32.const 65536)"] {
+        let guest = Guest {
+            realloc,
+            ..Guest::default()
+        };
+        let outcome = Attack::transform(&transform(&guest), QUICK).run();
+        assert!(
+            outcome.out.len() + outcome.letters.len() <= 5,
+            "{outcome:?}"
+        );
+    }
+    // Memory that moves beneath the host's hands.
+    all_pass(&Guest {
+        realloc: "(drop (memory.grow (i32.const 1))) (call $room (local.get $size))",
+        ..Guest::default()
+    });
+}
+
+#[test]
+fn g21_exports_that_are_missing_or_of_another_version_are_named() {
+    let whole = transform(&Guest::default());
+    let other = whole.replace("transform@0.1.0#process", "transform@0.9.0#process");
+    let words = refused(Attack::transform(&other, "").run());
+    assert!(words.contains("0.9.0"), "{words}");
+    let missing = whole.replace("wasmill:plugin/lifecycle@0.1.0#close", "close");
+    let words = refused(Attack::transform(&missing, "").run());
+    assert!(words.contains("close"), "{words}");
+}
+
+/// Puts out the row's source again and again.
+fn flood(payload: &str, keys: &str) -> String {
+    format!(
+        "(i32.store (i32.const 1028) (i32.const 131072)) (i32.store (i32.const 2048) (local.get $i)) (loop $l {} (br $l))",
+        emit("1 2048 1", payload, keys, NO_TIMES)
+    )
+}
+
+#[test]
+fn g22_to_g24_more_output_than_allowed_is_cut_off_with_the_record() {
+    let by_record = |guest: &Guest<'_>| {
+        let slow = "record-deadline = \"3s\"\ncall-deadline = \"5s\"";
+        costs_its_record(&Attack::transform(&transform(guest), slow).run()).to_owned()
+    };
+    assert_eq!(
+        by_record(&body(&flood("1 1024 2 0 131072", NO_KEYS))),
+        "output-limit: emit: more than 33554432 bytes put out by one call"
+    );
+    let keys = Guest {
+        traits: 1,
+        body: &flood(INHERIT, "1 1024 2 0 131072"),
+        ..Guest::default()
+    };
+    assert_eq!(
+        by_record(&keys),
+        "output-limit: emit: more than 33554432 bytes put out by one call"
+    );
+    let many = format!(
+        "(i32.store (i32.const 2048) (local.get $i)) (loop $l {} (br_if $l (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 5000))))",
+        emit("1 2048 1", INHERIT, NO_KEYS, NO_TIMES)
+    );
+    let how = by_record(&body(&many));
+    assert!(
+        how.starts_with("output-limit: ") && how.contains("1000"),
+        "{how}"
+    );
+}
+
+#[test]
+fn g25_floods_of_log_and_of_text_are_cut() {
+    let reason = "(memory.fill (i32.const 1024) (i32.const 97) (i32.const 60000)) (call $reject (local.get $i) (i32.const 1024) (i32.const 60000))";
+    let how = by_record(&body(reason));
+    assert_eq!(how, format!("rejected: {}", "a".repeat(4096)));
+    // What would write over a terminal, or begin another line of a log.
+    let escapes = "(i32.store (i32.const 1024) (i32.const 0x0a41_1b0d)) (call $reject (local.get $i) (i32.const 1024) (i32.const 4))";
+    let how = by_record(&body(escapes));
+    assert!(
+        !how.contains('\u{1b}') && !how.contains('\n') && how.contains("\\u{1b}"),
+        "{how}"
+    );
+}
+
+#[test]
+fn g26_floods_of_names_and_rejects_are_stopped() {
+    let names = "(loop $l
+        (i32.store (i32.const 1024) (i32.add (i32.const 0x61616161) (i32.add (i32.and (local.get $n) (i32.const 15)) (i32.shl (i32.shr_u (local.get $n) (i32.const 4)) (i32.const 8)))))
+        (drop (call $metric (i32.const 1024) (i32.const 4) (i32.const 0)))
+        (local.set $n (i32.add (local.get $n) (i32.const 1)))
+        (br_if $l (i32.lt_u (local.get $n) (i32.const 200))))";
+    let how = by_record(&body(names));
+    assert!(
+        how.starts_with("metric-limit: ") && how.contains("64"),
+        "{how}"
+    );
+    let rejects = by_record(&body(
+        "(loop $l (call $reject (local.get $i) (i32.const 16) (i32.const 6)) (br $l))",
+    ));
+    assert_eq!(
+        rejects,
+        "reject-limit: reject: called more than twice a row"
+    );
+}
+
+#[test]
+fn g27_one_trap_among_thousands_costs_one_record() {
+    let lines: String = (0..8192)
+        .map(|n| {
+            if n == 5000 {
+                "x\n".into()
+            } else {
+                format!("{n}\n")
+            }
+        })
+        .collect();
+    let outcome = Attack::transform(&transform(&body("unreachable")), QUICK)
+        .input(&lines)
+        .run();
+    assert_eq!(outcome.ending, Ending::Finished);
+    let expected: Vec<&str> = lines.lines().filter(|l| *l != "x").collect();
+    assert!(outcome.out == expected, "{} came out", outcome.out.len());
+    assert_eq!(outcome.letters, [format!("x {TRAP}")]);
+}
+
+#[test]
+fn g28_a_trap_after_timers_and_states_leaves_none_of_them() {
+    let guest = body(
+        "(call $set-timer (i32.const 0) (i32.const 1) (i64.const 5)) (i32.store8 (i32.load (i32.const 516)) (i32.const 0)) unreachable",
+    );
+    let outcome = Attack::process(&process(&guest), QUICK).run();
+    assert_eq!(outcome.ending, Ending::Finished, "{outcome:?}");
+    assert_eq!(outcome.letters, [format!("x1 {TRAP}")]);
+}
+
+#[test]
+fn g30_odd_values_given_to_the_host_are_bad_output() {
+    let transforms = [
+        "(call $record-metric (i32.const -1) (f64.const 1))",
+        "(call $port (i32.const 1) (i32.const 3))",
+        "(call $port (i32.const 1) (i32.const -1))",
+        "(call $reject (i32.const -1) (i32.const 16) (i32.const 6))",
+        "(drop (call $metric (i32.const 16) (i32.const 0) (i32.const 0)))",
+        // Timers of a function that has none (G36).
+        "(call $set-timer (i32.const 0) (i32.const 0) (i64.const 5))",
+    ];
+    for case in transforms {
+        let how = by_record(&body(case));
+        assert!(how.starts_with("bad-output: "), "{how}\n{case}");
+    }
+    let nan = "(call $record-metric (call $metric (i32.const 16) (i32.const 6) (i32.const 1)) (f64.const nan))";
+    assert_eq!(
+        by_record(&body(nan)),
+        "bad-output: record-metric: NaN for \"attack\""
+    );
+    // A row to blame that is not there is not believed.
+    for row in ["-1", "70000"] {
+        let lies = format!(
+            "(call $failing-row (i32.const {row}) (i32.const 16) (i32.const 6)) unreachable"
+        );
+        let how = by_record(&body(&lies));
+        assert!(
+            how.starts_with("bad-output: ")
+                || how.starts_with("trap: ")
+                || how.starts_with("panic: "),
+            "{how}"
+        );
+    }
+}
+
+#[test]
+fn g31_g33_what_no_plugin_gets_is_refused_by_name() {
+    let imports =
+        r#"(import "wasi_snapshot_preview1" "sock_open" (func)) (import "env" "system" (func))"#;
+    let guest = Guest {
+        imports,
+        ..Guest::default()
+    };
+    let words = turned_away(&guest);
+    assert!(
+        words.contains("env (") && words.contains("wasi_snapshot_preview1 ("),
+        "{words}"
+    );
+    for items in [
+        "(memory $second 1)",
+        "(func (drop (i32.atomic.load (i32.const 0))))",
+        "(type $s (struct (field i32)))",
+        "(tag $e)",
+    ] {
+        let guest = Guest {
+            items,
+            ..Guest::default()
+        };
+        let words = turned_away(&guest);
+        assert!(
+            words.contains("not valid WebAssembly for this host"),
+            "{items}: {words}"
+        );
+    }
+    let memory64 = Guest {
+        memory: "i64 3",
+        ..Guest::default()
+    };
+    assert!(!turned_away(&memory64).is_empty());
+}
+
+#[test]
+fn g35_calling_the_host_while_it_calls_back_is_refused() {
+    let guest = Guest {
+        forget: "(call $log (i32.const 2) (i32.const 16) (i32.const 6)) (global.set $top (i32.const 65536))",
+        ..Guest::default()
+    };
+    let outcome = Attack::transform(&transform(&guest), QUICK).run();
+    assert_eq!(outcome.out.len(), 0, "{outcome:?}");
+    assert_eq!(outcome.letters.len(), 5, "{outcome:?}");
+}
+
+#[test]
+fn g37_g38_states_and_timers_out_of_bounds_cost_their_record() {
+    // One state of all five grows.
+    let big = "(drop (memory.grow (i32.const 100))) (i32.store (i32.const 1024) (i32.const 0)) (i32.store (i32.const 1028) (i32.const 2000000)) (i32.store (i32.const 1032) (i32.const 2000000)) (i32.store (i32.const 1036) (i32.const 2000000)) (i32.store (i32.const 1040) (i32.const 2000000)) (i32.store (i32.const 1044) (i32.const 2000000)) (i32.store (i32.const 524) (i32.const 1024)) (i32.store (i32.const 532) (i32.const 131072)) (i32.store (i32.const 536) (i32.const 2000000))";
+    let flood = "(loop $l (call $set-timer (i32.const 0) (i32.const 1) (i64.extend_i32_u (local.get $n))) (local.set $n (i32.add (local.get $n) (i32.const 1))) (br $l))";
+    let cases = [
+        (big, "state-limit: "),
+        ("(i32.store (i32.const 520) (i32.const 0))", "bad-output: "),
+        (
+            "(i32.store8 (i32.load (i32.const 516)) (i32.const 7))",
+            "bad-output: ",
+        ),
+        (
+            "(call $set-timer (i32.const -1) (i32.const 0) (i64.const 5))",
+            "bad-output: ",
+        ),
+        (
+            "(call $set-timer (i32.const 0) (i32.const 9) (i64.const 5))",
+            "bad-output: ",
+        ),
+        (flood, "timer-limit: "),
+    ];
+    for (case, kind) in cases {
+        let settings = "record-deadline = \"3s\"\ncall-deadline = \"5s\"\ntimers = 1000";
+        let outcome = Attack::process(&process(&body(case)), settings).run();
+        assert_eq!(outcome.ending, Ending::Finished, "{outcome:?}");
+        let [letter] = &outcome.letters[..] else {
+            panic!("one dead letter: {outcome:?}")
+        };
+        assert!(
+            letter.starts_with(&format!("x1 {kind}")),
+            "{letter}\n{case}"
+        );
+    }
+    // At the ends of time: fine, or refused, but no panic and no endless firing.
+    for time in ["-9223372036854775808", "9223372036854775807"] {
+        let case = format!("(call $set-timer (i32.const 0) (i32.const 1) (i64.const {time}))");
+        let outcome = Attack::process(&process(&body(&case)), "").run();
+        assert!(
+            outcome.ending == Ending::Finished
+                || !matches!(&outcome.ending, Ending::Failed(m) if m.contains("panic")),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn g39_g40_a_function_that_fails_for_ever_is_quarantined_and_one_that_rejects_is_not() {
+    let lines = "x\n".repeat(500);
+    let attack = |body_text: &str| {
+        Attack::transform(&transform(&body(body_text)), "failures-in-a-row = 50")
+            .input(&lines)
+            .run()
+    };
+    let message = failed(attack("unreachable"));
+    assert!(
+        message.contains("QUARANTINED: 51 records in a row failed, the last by trap"),
+        "{message}"
+    );
+    let outcome = attack("(call $reject (local.get $i) (i32.const 16) (i32.const 6))");
+    assert_eq!(outcome.ending, Ending::Finished);
+    assert_eq!(outcome.letters.len(), 500);
+}
+
+#[test]
+fn a_guest_that_leaks_is_replaced_and_loses_nothing() {
+    let lines: String = (0..200_000).map(|n| format!("xxxxxxxx{n}\n")).collect();
+    // 1 KiB a record, never given back: more than the limit over all of them.
+    let leak = "(global.set $leak (i32.add (global.get $leak) (i32.const 1024))) (drop (memory.grow (i32.and (i32.eqz (i32.and (global.get $leak) (i32.const 65535))) (i32.const 1))))";
+    let guest = Guest {
+        items: "(global $leak (mut i32) (i32.const 0))",
+        body: leak,
+        ..Guest::default()
+    };
+    let outcome = Attack::transform(&transform(&guest), "memory = \"16MiB\"")
+        .input(&lines)
+        .run();
+    assert_eq!(outcome.ending, Ending::Finished);
+    assert!(
+        outcome.out == lines.lines().collect::<Vec<_>>(),
+        "{} came out",
+        outcome.out.len()
+    );
+}
+
+/// Answers differently from its second call on: records with an `x` are rejected only then.
+const MOODY: &str = "(if (global.get $calls) (then (call $reject (local.get $i) (i32.const 16) (i32.const 6)))) (global.set $calls (i32.const 1))";
+
+#[test]
+fn g29_globals_are_no_state_and_paranoid_shows_who_keeps_some() {
+    let guest = Guest {
+        items: "(global $calls (mut i32) (i32.const 0))",
+        body: MOODY,
+        ..Guest::default()
+    };
+    let run = |paranoid: bool| {
+        let mut attack = Attack::transform(&transform(&guest), "").input("x1\nx2\nx3\n");
+        attack.paranoid = paranoid;
+        // One record a call.
+        attack.job = attack.job.replace(
+            "parallelism = 1",
+            "parallelism = 1\nbatch = { records = 1 }",
+        );
+        attack.run()
+    };
+    let (kept, paranoid) = (run(false), run(true));
+    assert_eq!((kept.out.len(), kept.letters.len()), (1, 2), "{kept:?}");
+    assert_eq!(
+        (paranoid.out.len(), paranoid.letters.len()),
+        (3, 0),
+        "{paranoid:?}"
+    );
+}

@@ -1,0 +1,441 @@
+//! Jobs side by side in this process, and the oracle that holds after every attack, whatever it was:
+//!
+//! - this process still lives (it is the one that ran the attack),
+//! - the neighbour's job, which ran at the same time by the same engine and permits, ended well, and its
+//!   output is its golden, byte by byte,
+//! - memory is back to where it was, up to `MEMORY_SLACK`,
+//! - no descriptor, child, zombie, thread or file is left.
+//!
+//! Attacks run one at a time, so that what is left is the last one's.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use wasmill::cli::engine::EngineHost;
+use wasmill::config::{CheckOptions, Operator, check_file};
+use wasmill::job::{Environment, Job, JobEnding, Started};
+use wasmill::plugin::{CacheDir, CompileLimits, Compiler, Engine, EngineOptions};
+use wasmill::runtime::permits::Permits;
+use wasmill::sink::Console;
+
+/// What an allocator may keep of a whole attack: less than one instance's memory.
+const MEMORY_SLACK: u64 = 48 << 20;
+/// How long threads and children may take to be gone: the machine may be busy.
+const GONE: Duration = Duration::from_secs(10);
+
+const PLAIN: &str = include_str!("../fixtures/plugins/plain.wat");
+
+const NEIGHBOUR: &str = r#"
+name = "neighbour"
+parallelism = 1
+[source.in]
+type = "file"
+path = "in.txt"
+[plugin.plain]
+path = "plain.wat"
+[step.same]
+from = "in"
+transform = "plain.copied"
+[sink.out]
+from = "same"
+type = "console"
+format = "value"
+"#;
+
+/// The binary whose `__compile` compiles.
+pub fn program() -> PathBuf {
+    std::env::var_os("WASMILL_BIN").map_or(env!("CARGO_BIN_EXE_wasmill").into(), PathBuf::from)
+}
+
+/// An engine as the binary has it, without a cache between runs.
+pub fn engine(limits: CompileLimits) -> Engine {
+    let options = EngineOptions {
+        cache: CacheDir::Off,
+        compile_limits: limits,
+        ..EngineOptions::new(Compiler::Child(program()))
+    };
+    Engine::new(options).expect("the machine runs WebAssembly")
+}
+
+/// How an attacking job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Before anything was started: exit code 2.
+    Refused(String),
+    /// Exit code 1.
+    Failed(String),
+    /// Exit code 0.
+    Finished,
+}
+
+/// What an attacking job did.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub ending: Ending,
+    /// Values that came out.
+    pub out: Vec<String>,
+    /// Dead letters: `value kind: message`.
+    pub letters: Vec<String>,
+    /// Log lines of the dead letters.
+    pub log: Vec<String>,
+}
+
+/// A folder with the attack's files.
+pub struct Attack {
+    /// The job.
+    pub job: String,
+    /// Further files: name, content.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// What the job may do.
+    pub operator: Operator,
+    /// A new instance for every call.
+    pub paranoid: bool,
+}
+
+/// Lines that a transform or process function gets: good ones around one that begins with `x`.
+pub const LINES: &str = "a\nb\nx1\nc\nd\n";
+
+impl Attack {
+    /// A job without plugin files.
+    pub fn job(job: &str) -> Attack {
+        Attack {
+            job: job.into(),
+            files: vec![("in.txt".into(), LINES.into())],
+            operator: Operator::default(),
+            paranoid: false,
+        }
+    }
+
+    /// A guest as transform, its failing records as dead letters; `settings`: lines of `[plugin.mine]`.
+    pub fn transform(wat: &str, settings: &str) -> Attack {
+        let job = format!(
+            "name = \"attack\"\nparallelism = 1\n[source.in]\ntype = \"file\"\npath = \"in.txt\"\n\
+             [plugin.mine]\npath = \"mine.wasm\"\n{settings}\n\
+             [step.attack]\nfrom = \"in\"\ntransform = \"mine.attack\"\n\
+             [sink.out]\nfrom = \"attack\"\ntype = \"console\"\nformat = \"value\"\n\
+             [sink.letters]\nfrom = \"attack.errors\"\ntype = \"console\"\nformat = \"json\"\n"
+        );
+        Attack::job(&job).file("mine.wasm", wat.as_bytes())
+    }
+
+    /// A guest as process function; each record has a key of its own.
+    pub fn process(wat: &str, settings: &str) -> Attack {
+        let mut attack = Attack::transform(wat, settings);
+        attack.job = attack.job.replace(
+            "[step.attack]\nfrom = \"in\"\ntransform = \"mine.attack\"",
+            "[step.words]\nfrom = \"in\"\ntransform = \"std.split-words\"\n\
+                 [step.attack]\nfrom = \"words\"\nprocess = \"mine.attack\"\ntime = \"processing\"\nttl = \"1d\"",
+        );
+        attack
+    }
+
+    /// Another file, or this one with another content.
+    pub fn file(mut self, name: &str, bytes: &[u8]) -> Attack {
+        self.files.retain(|f| f.0 != name);
+        self.files.push((name.into(), bytes.to_vec()));
+        self
+    }
+
+    /// Other input.
+    pub fn input(self, text: &str) -> Attack {
+        self.file("in.txt", text.as_bytes())
+    }
+
+    /// Runs it beside the neighbour, and holds the oracle against what is left.
+    pub fn run(self) -> Outcome {
+        let _alone = alone();
+        let before = Left::now();
+        let outcome = self.beside_neighbour(&shared_engine());
+        before.expect_nothing_new();
+        outcome
+    }
+
+    /// The same by an engine of its own, gone before the oracle looks.
+    pub fn run_by(self, limits: CompileLimits) -> Outcome {
+        let _alone = alone();
+        let before = Left::now();
+        let outcome = self.beside_neighbour(&engine(limits));
+        before.expect_nothing_new();
+        outcome
+    }
+
+    fn beside_neighbour(self, engine: &Engine) -> Outcome {
+        let permits = Permits::per_core();
+        let neighbour = Neighbour::start(&permits);
+        let folder = self.folder();
+        let files = names(folder.path());
+        let outcome = self.run_in(folder.path(), engine, permits);
+        neighbour.expect_golden();
+        assert_eq!(
+            names(folder.path()),
+            files,
+            "files that the attack left behind"
+        );
+        outcome
+    }
+
+    /// A folder with its files.
+    pub fn folder(&self) -> TempDir {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        for (name, bytes) in &self.files {
+            fs::write(folder.path().join(name), bytes).expect("a scratch file");
+        }
+        fs::write(folder.path().join("job.toml"), &self.job).expect("a scratch file");
+        folder
+    }
+
+    /// Runs it, alone.
+    pub fn run_in(&self, folder: &Path, engine: &Engine, permits: Permits) -> Outcome {
+        let output = Output::default();
+        let ending = start(
+            &folder.join("job.toml"),
+            engine,
+            &self.operator,
+            environment(permits, &output, self.paranoid),
+        )
+        .map_or_else(Ending::Refused, end);
+        let (mut out, mut letters, mut log) = (Vec::new(), Vec::new(), Vec::new());
+        for line in output.text().lines() {
+            let json: Option<serde_json::Value> = serde_json::from_str(line).ok();
+            match json.as_ref().and_then(|j| j.get("error").map(|e| (j, e))) {
+                Some((letter, error)) => {
+                    letters.push(format!(
+                        "{} {}: {}",
+                        words(&letter["value"]),
+                        words(&error["kind"]),
+                        words(&error["message"])
+                    ));
+                    log.extend(error["log"].as_array().into_iter().flatten().map(words));
+                }
+                None => out.push(line.to_owned()),
+            }
+        }
+        Outcome {
+            ending,
+            out,
+            letters,
+            log,
+        }
+    }
+}
+
+/// A string without its quotes, other JSON as it is.
+fn words(value: &serde_json::Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn environment(permits: Permits, output: &Output, paranoid: bool) -> Environment {
+    Environment {
+        permits,
+        console: Console::new(Box::new(output.clone()), 80),
+        paranoid,
+        ..Environment::system()
+    }
+}
+
+/// Checks and starts a job.
+fn start(
+    job: &Path,
+    engine: &Engine,
+    operator: &Operator,
+    environment: Environment,
+) -> Result<Result<Started, String>, String> {
+    let host = EngineHost::with(engine.clone(), operator);
+    let options = CheckOptions {
+        operator: operator.clone(),
+        ..CheckOptions::default()
+    };
+    let plan = check_file(job, &options, &host).map_err(|p| p.render())?;
+    Ok(Job::start(plan, environment).map_err(|e| e.to_string()))
+}
+
+fn end(started: Result<Started, String>) -> Ending {
+    match started {
+        Err(message) => Ending::Failed(message),
+        Ok(Started::FinishedBefore(_)) => Ending::Finished,
+        Ok(Started::Running(job)) => match job.wait() {
+            JobEnding::Failed(message) => Ending::Failed(message),
+            JobEnding::Finished | JobEnding::Stopped => Ending::Finished,
+        },
+    }
+}
+
+/// One engine for all attacks and the neighbour: what an attack broke in it would show in the next.
+pub fn shared_engine() -> Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE
+        .get_or_init(|| engine(CompileLimits::default()))
+        .clone()
+}
+
+/// The neighbour at work.
+struct Neighbour {
+    _folder: TempDir,
+    job: Box<Job>,
+    output: Output,
+    golden: String,
+}
+
+impl Neighbour {
+    fn start(permits: &Permits) -> Neighbour {
+        let golden: String = (0..50_000).map(|n| format!("record {n}\n")).collect();
+        let attack = Attack::job(NEIGHBOUR)
+            .file("plain.wat", PLAIN.as_bytes())
+            .input(&golden);
+        let folder = attack.folder();
+        let output = Output::default();
+        let started = start(
+            &folder.path().join("job.toml"),
+            &shared_engine(),
+            &attack.operator,
+            environment(permits.clone(), &output, false),
+        );
+        match started.expect("the neighbour's job is fine") {
+            Ok(Started::Running(job)) => Neighbour {
+                _folder: folder,
+                job,
+                output,
+                golden,
+            },
+            other => panic!("the neighbour does not run: {:?}", other.err()),
+        }
+    }
+
+    fn expect_golden(self) {
+        assert_eq!(self.job.wait(), JobEnding::Finished);
+        assert!(
+            self.output.text() == self.golden,
+            "the neighbour's output changed"
+        );
+    }
+}
+
+/// Standard output of a job, kept.
+#[derive(Clone, Default)]
+struct Output(Arc<Mutex<Vec<u8>>>);
+
+impl Output {
+    fn text(&self) -> String {
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One attack at a time, also after one that failed its test. The first one warms everything up.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    static WARM: OnceLock<()> = OnceLock::new();
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    WARM.get_or_init(|| {
+        let attack = Attack::transform(&crate::wat::transform(&crate::wat::Guest::default()), "");
+        let outcome = attack.beside_neighbour(&shared_engine());
+        assert_eq!(outcome.ending, Ending::Finished);
+        assert_eq!(outcome.out, ["a", "b", "x1", "c", "d"]);
+    });
+    alone
+}
+
+/// What a process has, as the kernel counts it.
+#[derive(Debug)]
+pub struct Left {
+    memory_bytes: u64,
+    descriptors: usize,
+    threads: Vec<String>,
+}
+
+impl Left {
+    /// Now.
+    pub fn now() -> Left {
+        Left {
+            memory_bytes: memory_bytes(),
+            descriptors: names(Path::new("/proc/self/fd")).len(),
+            threads: threads(),
+        }
+    }
+
+    /// Nothing more than before. Threads and children get a moment to end.
+    pub fn expect_nothing_new(&self) {
+        let started = Instant::now();
+        loop {
+            let (now, children) = (Left::now(), children());
+            let gone = children.is_empty()
+                && now.threads.len() <= self.threads.len()
+                && now.descriptors <= self.descriptors
+                && now.memory_bytes <= self.memory_bytes + MEMORY_SLACK;
+            if gone {
+                return;
+            }
+            assert!(
+                started.elapsed() < GONE,
+                "left behind: children {children:?}\nbefore {self:?}\nnow    {now:?}"
+            );
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn memory_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux has it");
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.expect("a number of kB") << 10
+}
+
+/// Threads by name, without those of the test harness, which come and go.
+fn threads() -> Vec<String> {
+    let mut all: Vec<String> = tasks()
+        .filter_map(|task| fs::read_to_string(task.join("comm")).ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| name.contains('/') || name.starts_with("wasmill"))
+        .collect();
+    all.sort();
+    all
+}
+
+fn tasks() -> impl Iterator<Item = PathBuf> {
+    let tasks = fs::read_dir("/proc/self/task").expect("Linux has it");
+    tasks.filter_map(|t| Some(t.ok()?.path()))
+}
+
+/// Children of any thread, zombies among them.
+pub fn children() -> Vec<u32> {
+    tasks()
+        .filter_map(|task| fs::read_to_string(task.join("children")).ok())
+        .flat_map(|list| {
+            list.split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .collect::<Vec<u32>>()
+        })
+        .collect()
+}
+
+/// Names in a folder, in order.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("a folder");
+    let mut names: Vec<String> = entries
+        .filter_map(|e| Some(e.ok()?.file_name().to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    names
+}

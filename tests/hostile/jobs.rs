@@ -1,0 +1,263 @@
+//! Hostile job files, checkpoints of others, and hostile records.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use wasmill::config::Operator;
+use wasmill::reach::{Access, Reach};
+use wasmill::runtime::permits::Permits;
+
+use crate::host::{Attack, Ending, Left, alone, shared_engine};
+
+/// Lines from a file to another folder.
+const COPY: &str = r#"
+name = "copy"
+parallelism = 1
+[source.in]
+type = "file"
+path = "IN"
+[sink.out]
+from = "in"
+type = "file"
+path = "OUT"
+"#;
+
+fn copy(from: &str, to: &str) -> String {
+    COPY.replace("IN", from).replace("OUT", to)
+}
+
+fn refused(attack: Attack) -> String {
+    match attack.run().ending {
+        Ending::Refused(message) => message,
+        other => panic!("it should have been refused: {other:?}"),
+    }
+}
+
+/// Runs it where only its own folder may be read, and `out` in it be written; `prepare` puts links there.
+fn bounded(job: &str, prepare: impl Fn(&std::path::Path)) -> (Ending, tempfile::TempDir) {
+    let _alone = alone();
+    let before = Left::now();
+    let mut attack = Attack::job(job);
+    let folder = attack.folder();
+    attack.operator = Operator {
+        reads: Reach::beneath(Access::Read, [folder.path().to_path_buf()]),
+        writes: Reach::beneath(Access::Write, [folder.path().join("out")]),
+        ..Operator::default()
+    };
+    fs::create_dir(folder.path().join("out")).expect("a folder");
+    prepare(folder.path());
+    let outcome = attack.run_in(folder.path(), &shared_engine(), Permits::per_core());
+    before.expect_nothing_new();
+    (outcome.ending, folder)
+}
+
+fn words(ending: Ending) -> String {
+    match ending {
+        Ending::Refused(words) | Ending::Failed(words) => words,
+        Ending::Finished => panic!("it should not have worked"),
+    }
+}
+
+#[test]
+fn j01_j02_paths_beyond_the_allowed_folders_are_refused_with_their_place() {
+    let (ending, folder) = bounded(&copy("in.txt", "out/parts"), |_| {});
+    assert_eq!(ending, Ending::Finished);
+    assert!(folder.path().join("out/parts").is_dir());
+    for path in ["/etc/passwd", "/proc/self/environ", "/dev/zero", "/etc/*"] {
+        let (ending, _folder) = bounded(&copy(path, "out/parts"), |_| {});
+        let words = words(ending);
+        assert!(
+            words.contains("is in no folder that a job may read here")
+                && words.contains("job.toml:6:"),
+            "{words}"
+        );
+    }
+    for path in ["../../etc/passwd", "sub/../../secret", "out/../in.txt"] {
+        let (ending, _folder) = bounded(&copy(path, "out/parts"), |_| {});
+        assert!(words(ending).contains("has a \"..\""), "{path}");
+    }
+    for path in ["elsewhere", "out-evil", "/tmp", "/etc"] {
+        let (ending, folder) = bounded(&copy("in.txt", path), |_| {});
+        assert!(
+            words(ending).contains("is in no folder that a job may write here"),
+            "{path}"
+        );
+        assert!(!folder.path().join(path).is_dir() || path.starts_with('/'));
+    }
+}
+
+#[test]
+fn j03_j04_links_lead_nowhere_and_only_regular_files_are_read() {
+    let outside = tempfile::tempdir().expect("a scratch folder");
+    let secret = outside.path().join("secret.txt");
+    fs::write(&secret, "secret\n").expect("a scratch file");
+    let (ending, folder) = bounded(&copy("link.txt", "out/parts"), |folder| {
+        symlink(&secret, folder.join("link.txt")).expect("a link");
+    });
+    let said = words(ending);
+    assert!(said.contains("outside"), "{said}");
+    let parts = fs::read_dir(folder.path().join("out/parts"));
+    assert!(parts.map_or(0, Iterator::count) <= 1, "only the marker");
+    // A folder of the sink that is a link, and a part that is one.
+    let (ending, _folder) = bounded(&copy("in.txt", "out/link"), |folder| {
+        symlink(outside.path(), folder.join("out/link")).expect("a link");
+    });
+    assert!(words(ending).contains("by a symlink"));
+    assert_eq!(fs::read_dir(outside.path()).expect("a folder").count(), 1);
+    // A pipe has no end: it is not even found.
+    let (ending, _folder) = bounded(&copy("pipe", "out/parts"), |folder| {
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            folder.join("pipe"),
+            rustix::fs::FileType::Fifo,
+            mode,
+            0,
+        )
+        .expect("a pipe");
+    });
+    assert!(!words(ending).is_empty());
+}
+
+#[test]
+fn j03_plugins_and_checkpoints_stay_within_bounds_too() {
+    let job = copy("in.txt", "out/parts").replace(
+        "[source.in]",
+        "[checkpoint]\npath = \"/tmp/elsewhere\"\n[plugin.mine]\npath = \"/proc/self/exe\"\n[source.in]",
+    );
+    let (ending, _folder) = bounded(&job, |_| {});
+    let words = words(ending);
+    assert!(
+        words.contains("checkpoints: /tmp/elsewhere is in no folder"),
+        "{words}"
+    );
+    assert!(
+        words.contains("/proc/self/exe is in no folder that a job may read"),
+        "{words}"
+    );
+}
+
+#[test]
+fn j06_j07_j13_j14_absurd_job_files_are_refused_with_their_place() {
+    let good = copy("in.txt", "out");
+    let cases = [
+        good.replace("\"copy\"", "\"../x\""),
+        good.replace("\"copy\"", "\"a\\nb\""),
+        good.replace("\"copy\"", "\"\""),
+        good.replace("\"copy\"", &format!("\"{}\"", "a".repeat(10_000))),
+        good.replace("parallelism = 1", "parallelism = 1000000"),
+        good.replace("parallelism = 1", "parallelism = -1"),
+        good.replace("parallelism = 1", "parallelism = 1e400"),
+        good.replace("parallelism = 1", "parallelism = 1\nparallelism = 2"),
+        good.replace("parallelism = 1", "batch = { records = 0 }"),
+        good.replace("from = \"in\"", "from = \"out\""),
+        good.replace(
+            "[source.in]",
+            &format!(
+                "x = {}{}\n[source.in]",
+                "[".repeat(10_000),
+                "]".repeat(10_000)
+            ),
+        ),
+        good.replace(
+            "[source.in]",
+            "[checkpoint]\npath = \"c\"\nevery = \"0s\"\n[source.in]",
+        ),
+        "[".repeat(100_000),
+        "\u{feff}\u{202e}".into(),
+        format!("# {}\n{good}", "x".repeat(20 << 20)),
+    ];
+    for job in cases {
+        let words = refused(Attack::job(&job));
+        assert!(words.contains("job.toml"), "{words:.300}");
+    }
+}
+
+#[test]
+fn j08_j10_keys_that_run_read_or_write_are_not_passed_to_clients() {
+    let kafka = |line: &str| {
+        Attack::job(&format!(
+            "name = \"k\"\n[source.in]\ntype = \"kafka\"\nbrokers = \"localhost:1\"\ntopics = [\"t\"]\n\
+             client = {{ {line} }}\n[sink.out]\nfrom = \"in\"\ntype = \"blackhole\"\n"
+        ))
+    };
+    for key in [
+        "plugin.library.paths",
+        "sasl.kerberos.kinit.cmd",
+        "ssl.engine.location",
+        "offset.store.path",
+        "sasl.oauthbearer.token.endpoint.url",
+        "sasl.oauthbearer.metadata.authentication.type",
+    ] {
+        let words = refused(kafka(&format!("\"{key}\" = \"x\"")));
+        assert!(words.contains(key), "{words}");
+    }
+    for secret in [
+        "${env:PATH}",
+        "${env:AWS_SECRET_ACCESS_KEY}",
+        "${file:/etc/shadow}",
+        "${secret:../x}",
+    ] {
+        let words = refused(kafka(&format!("\"sasl.password\" = \"{secret}\"")));
+        assert!(words.contains("job.toml"), "{words}");
+    }
+}
+
+#[test]
+fn s05_a_checkpoint_of_another_job_is_refused_and_left_alone() {
+    let _alone = alone();
+    let before = Left::now();
+    let job = copy("in.txt", "out").replace(
+        "[source.in]",
+        "[checkpoint]\npath = \"checkpoints\"\n[source.in]",
+    );
+    let attack = Attack::job(&job);
+    let folder = attack.folder();
+    let run = |attack: &Attack| {
+        fs::write(folder.path().join("job.toml"), &attack.job).expect("a scratch file");
+        attack
+            .run_in(folder.path(), &shared_engine(), Permits::per_core())
+            .ending
+    };
+    assert_eq!(run(&attack), Ending::Finished);
+    let other = Attack::job(&job.replace("name = \"copy\"", "name = \"other\""));
+    let words = words(run(&other));
+    assert!(words.contains("copy"), "{words}");
+    // It is still good for the job that wrote it.
+    assert_eq!(run(&attack), Ending::Finished);
+    before.expect_nothing_new();
+}
+
+#[test]
+fn r01_to_r06_hostile_records_are_single_bad_records() {
+    let job = "name = \"records\"\nparallelism = 2\non-error = \"skip\"\n[source.in]\ntype = \"file\"\npath = \"in.txt\"\nformat = \"json\"\nkey = \"/k\"\n\
+        timestamp = \"/t\"\nevent-time = { max-disorder = \"1s\" }\n[step.counts]\nfrom = \"in\"\nwindow = { tumbling = \"1m\" }\naggregate = \"std.count\"\n\
+        [sink.out]\nfrom = \"counts\"\ntype = \"console\"\nformat = \"value\"\n";
+    let mut lines: Vec<u8> = Vec::new();
+    for n in 0..20_000 {
+        lines.extend(format!("{{\"k\":\"k{n}\",\"t\":{}}}\n", 1_000_000 + n).bytes());
+    }
+    let bad: &[&[u8]] = &[
+        b"{\"k\":\"a\",\"t\":9223372036854775807}\n",
+        b"{\"k\":\"a\",\"t\":-9223372036854775808}\n",
+        b"{\"k\":\"a\",\"t\":1e400}\n",
+        b"{\"k\":\"\xff\xfe\",\"t\":1}\n",
+        b"{\"k\":\"a\"\n",
+        b"\0\0\0\0\n",
+        b"\n",
+    ];
+    bad.iter().for_each(|line| lines.extend(*line));
+    lines.extend(format!("{}\n", "[".repeat(100_000)).bytes());
+    lines.extend(format!("{{\"k\":\"{}\",\"t\":1000000}}\n", "x".repeat(3 << 20)).bytes());
+    let outcome = Attack::job(job).file("in.txt", &lines).run();
+    assert_eq!(outcome.ending, Ending::Finished, "{:?}", outcome.ending);
+    let counted: u64 = outcome
+        .out
+        .iter()
+        .filter_map(|n| n.parse::<u64>().ok())
+        .sum();
+    assert!(
+        (20_000..=20_000 + bad.len() as u64 + 2).contains(&counted),
+        "{counted}"
+    );
+}
