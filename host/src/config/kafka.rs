@@ -24,6 +24,8 @@ pub struct KafkaSourcePlan {
     pub uncommitted: bool,
     /// What to do where records that should be read are gone.
     pub on_gap: OnGap,
+    /// Whether records come with their headers.
+    pub headers: bool,
     /// `[source.x.client]`.
     pub client: Vec<ClientSetting>,
 }

@@ -23,6 +23,7 @@ pub struct PartitionQueue {
     partition: i32,
     queue: *mut sys::rd_kafka_queue_t,
     started: bool,
+    headers: bool,
     messages: Vec<*mut sys::rd_kafka_message_t>,
     /// Payload bytes of a record, on average lately: so many fit into what a caller wants.
     mean_bytes: usize,
@@ -71,8 +72,14 @@ struct HeaderColumns {
 const NO_TIME: i64 = -1;
 
 impl PartitionQueue {
-    /// Not started yet.
-    pub fn new(client: &Arc<Client>, topic: &str, partition: i32) -> Result<PartitionQueue, Fault> {
+    /// Not started yet. Without `headers`, records come without: the client library makes two allocations a record
+    /// to look for them, even where there are none.
+    pub fn new(
+        client: &Arc<Client>,
+        topic: &str,
+        partition: i32,
+        headers: bool,
+    ) -> Result<PartitionQueue, Fault> {
         let handle = Topic::new(client, topic)?;
         // SAFETY: a live handle.
         let queue = unsafe { sys::rd_kafka_queue_new(client.rk()) };
@@ -82,6 +89,7 @@ impl PartitionQueue {
             partition,
             queue,
             started: false,
+            headers,
             messages: Vec::with_capacity(MESSAGES),
             mean_bytes: 100,
         })
@@ -145,7 +153,7 @@ impl PartitionQueue {
                 unsafe {
                     let m = &*message;
                     match m.err {
-                        Code::RD_KAFKA_RESP_ERR_NO_ERROR => into.push(message),
+                        Code::RD_KAFKA_RESP_ERR_NO_ERROR => into.push(message, self.headers),
                         Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
                             event = Some(Event::End(m.offset))
                         }
@@ -229,7 +237,7 @@ impl Columns {
     /// # Safety
     /// A live message without error.
     #[inline]
-    unsafe fn push(&mut self, message: *mut sys::rd_kafka_message_t) {
+    unsafe fn push(&mut self, message: *mut sys::rd_kafka_message_t, with_headers: bool) {
         // SAFETY: the caller's promise; payload and key are null, or as long as said.
         unsafe {
             let m = &*message;
@@ -247,6 +255,10 @@ impl Columns {
             let time = sys::rd_kafka_message_timestamp(message, &raw mut kind);
             self.any_timestamp |= time != NO_TIME;
             self.timestamps.push(time);
+            self.offsets.push(m.offset);
+            if !with_headers {
+                return;
+            }
             let mut headers = std::ptr::null_mut();
             let found = sys::rd_kafka_message_headers(message, &raw mut headers);
             if found == Code::RD_KAFKA_RESP_ERR_NO_ERROR && !headers.is_null() {
@@ -254,7 +266,6 @@ impl Columns {
             } else if let Some(all) = &mut self.headers {
                 all.first.push(all.names.len() as u32);
             }
-            self.offsets.push(m.offset);
         }
     }
 

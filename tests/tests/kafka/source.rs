@@ -272,6 +272,22 @@ fn keys_headers_times_and_null_values_go_through_a_job_unchanged() -> Result<()>
         "{after:?}"
     );
     ensure!(after[2].key.is_none(), "{after:?}");
+    let bare = copying("whole", &format!("{source}\nheaders = false"));
+    write_job(folder.path(), &bare)?;
+    run(
+        command(
+            folder.path(),
+            ["run", "job.toml", "--quiet", "--restore", "none"],
+        ),
+        b"",
+    )?
+    .expect_code(0)?;
+    let without = read_all(brokers(), "whole-out")?;
+    ensure!(without.len() == 6, "{without:?}");
+    ensure!(
+        without[3].value == after[0].value && without[3].headers.is_empty(),
+        "{without:?}"
+    );
     Ok(())
 }
 

@@ -49,6 +49,7 @@ pub(super) fn source(reader: &mut Reader<'_>, problems: &mut Problems) -> Option
     let on_gap = reader
         .one_of("on-gap", &gaps, problems)
         .map_or(OnGap::Fail, |g| g.value);
+    let headers = reader.boolean("headers", problems).unwrap_or(true);
     let client = client(reader, Kind::Consumer, problems);
     Some(KafkaSourcePlan {
         brokers: brokers?,
@@ -58,6 +59,7 @@ pub(super) fn source(reader: &mut Reader<'_>, problems: &mut Problems) -> Option
         end,
         uncommitted,
         on_gap,
+        headers,
         client,
     })
 }

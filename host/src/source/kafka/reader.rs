@@ -40,7 +40,8 @@ impl KafkaReader {
         at: KafkaPosition,
         on_gap: OnGap,
     ) -> Result<KafkaReader, Fault> {
-        let queue = PartitionQueue::new(shared.consumer(), &at.topic, at.partition)?;
+        let queue =
+            PartitionQueue::new(shared.consumer(), &at.topic, at.partition, shared.headers)?;
         Ok(KafkaReader {
             shared: Arc::clone(shared),
             index,

@@ -30,6 +30,8 @@ pub struct Shared {
     pub source_name: String,
     topics: KafkaTopics,
     bounded: bool,
+    /// Whether records come with their headers.
+    pub(super) headers: bool,
     control: Arc<Client>,
     consumer: Arc<Client>,
     /// Ids of the topics that are read, and their partitions.
@@ -60,6 +62,7 @@ impl Shared {
             source_name: name.to_owned(),
             topics: plan.topics.clone(),
             bounded: plan.end.is_some(),
+            headers: plan.headers,
             control,
             consumer,
             seen: Mutex::new(seen),
