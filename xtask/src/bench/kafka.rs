@@ -81,7 +81,19 @@ impl Bench {
             b.bare(&["consume", &b.brokers, "lines", &count])
         })?;
         let blackhole = "type = \"blackhole\"";
-        let source = self.job("source alone", "", &self.topic("lines"), "", blackhole)?;
+        let source = self.job(
+            "source, with headers",
+            "",
+            &self.topic("lines"),
+            "",
+            blackhole,
+        )?;
+        println!(
+            "source: {:.0} % of the bare consumer",
+            100.0 * consume.cpu / source.cpu
+        );
+        let without = format!("{}\nheaders = false", self.topic("lines"));
+        let source = self.job("source, headers = false", "", &without, "", blackhole)?;
         let file = self.folder.join("lines.txt");
         write_lines(&file)?;
         let lines = format!("type = \"file\"\npath = \"{}\"", file.display());
@@ -105,7 +117,7 @@ impl Bench {
         let cast = "[step.cast]\nfrom = \"in\"\ntransform = \"std.parse-int\"\n\
                     [step.half]\nfrom = \"cast\"\ntransform = \"std.filter\"\n\
                     config = { field = \"\", op = \"<\", value = 500000 }";
-        let ints = self.topic("ints");
+        let ints = format!("{}\nheaders = false", self.topic("ints"));
         self.job("cast, keep half, into nothing", "", &ints, cast, blackhole)?;
         self.job(
             "cast, keep half, into a topic",
