@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::direct::DirectFile;
+
 /// A file being written.
 pub trait PartFile: Write + Send {
     /// Waits until its bytes are on the medium.
@@ -20,6 +22,10 @@ pub trait Folder: Send + Sync {
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
     /// A new, empty file; replaces one of that name.
     fn create(&self, name: &str) -> io::Result<Box<dyn PartFile>>;
+    /// The same, for a file of many megabytes that is not read soon.
+    fn create_large(&self, name: &str) -> io::Result<Box<dyn PartFile>> {
+        self.create(name)
+    }
     /// Renames, replacing a file of the new name, in one step for readers.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Renames, unless there is a file of the new name: an error of kind `AlreadyExists`. Where the file system cannot
@@ -86,6 +92,10 @@ impl Folder for OsFolder {
 
     fn create(&self, name: &str) -> io::Result<Box<dyn PartFile>> {
         Ok(Box::new(File::create(self.path.join(name))?))
+    }
+
+    fn create_large(&self, name: &str) -> io::Result<Box<dyn PartFile>> {
+        Ok(Box::new(DirectFile::create(&self.path.join(name))?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -8,6 +8,7 @@ pub mod blackhole;
 mod confined;
 pub mod console;
 pub mod dead_letters;
+mod direct;
 pub mod encode;
 pub mod file;
 pub mod folder;

@@ -65,6 +65,13 @@ pub(super) fn prefix(kind: u8, start: i64) -> [u8; 9] {
     prefix
 }
 
+/// What stands before the key in such a name.
+fn name_head(kind: u8, start: i64, key: Option<&[u8]>) -> [u8; 10] {
+    let mut head = [u8::from(key.is_some()); 10];
+    head[..9].copy_from_slice(&prefix(kind, start));
+    head
+}
+
 /// The name of a window's group, or of a session.
 pub(super) fn put_name(name: &mut Vec<u8>, kind: u8, start: i64, key: Option<&[u8]>) {
     name.extend_from_slice(&prefix(kind, start));
@@ -95,26 +102,29 @@ impl State<'_> {
         let mut head = [VERSION; 5];
         head[1..].copy_from_slice(&accs_version.to_le_bytes());
         match self {
-            State::Group(g) => into.set(
-                key_group(g.key.unwrap_or_default()),
-                |name| put_name(name, GROUP, g.start, g.key),
-                |value| {
-                    value.extend_from_slice(&head);
-                    value.extend_from_slice(&g.end.to_le_bytes());
-                    value.extend_from_slice(&g.count.to_le_bytes());
-                    value.extend_from_slice(&g.newest.to_le_bytes());
-                    value.extend_from_slice(g.acc);
-                },
-            ),
-            State::Slice(s) => into.set(
-                key_group(s.key.unwrap_or_default()),
-                |name| put_name(name, SLICE, s.start, s.key),
-                |value| {
-                    value.extend_from_slice(&head);
-                    value.push(s.flags);
-                    value.extend_from_slice(s.acc);
-                },
-            ),
+            State::Group(g) => {
+                let mut value = [0; 29];
+                value[..5].copy_from_slice(&head);
+                value[5..13].copy_from_slice(&g.end.to_le_bytes());
+                value[13..21].copy_from_slice(&g.count.to_le_bytes());
+                value[21..].copy_from_slice(&g.newest.to_le_bytes());
+                let key = g.key.unwrap_or_default();
+                into.set_parts(
+                    key_group(key),
+                    [&name_head(GROUP, g.start, g.key), key],
+                    [&value, g.acc],
+                );
+            }
+            State::Slice(s) => {
+                let mut value = [s.flags; 6];
+                value[..5].copy_from_slice(&head);
+                let key = s.key.unwrap_or_default();
+                into.set_parts(
+                    key_group(key),
+                    [&name_head(SLICE, s.start, s.key), key],
+                    [&value, s.acc],
+                );
+            }
             State::Count(c) => into.set(
                 key_group(c.key.unwrap_or_default()),
                 |name| put_count_name(name, c.key),

@@ -23,6 +23,9 @@ use crate::sink::folder::{Folder, OsFolder};
 /// What names in the making end with.
 const MAKING: &str = ".tmp";
 
+/// Bytes from which on an object is written past the page cache.
+const LARGE: usize = 1 << 20;
+
 /// A folder.
 pub struct LocalStorage {
     path: PathBuf,
@@ -93,7 +96,12 @@ impl Storage for LocalStorage {
             return Err(StorageError::Conflict);
         }
         let write = || {
-            let mut file = self.folder.create(&temporary)?;
+            let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+            let mut file = if bytes < LARGE {
+                self.folder.create(&temporary)?
+            } else {
+                self.folder.create_large(&temporary)?
+            };
             pieces.iter().try_for_each(|piece| file.write_all(piece))?;
             crash::at(CrashPoint::ObjectWritten);
             file.sync()?;
