@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: whole jobs against reference programs on the same data in the same run, and
 //! the criterion benches by name.
 
+mod checkpoints;
 mod flights;
 mod kafka;
 mod nexmark;
@@ -28,6 +29,9 @@ pub fn bench(args: &[String]) -> Result<()> {
         );
         println!("spill      statistics by 2 M keys: all state in memory, and a tenth of it");
         println!("spill-soak sums by 100 M keys (or so many million) in 1 GiB");
+        println!(
+            "checkpoints  what a checkpoint every second costs, and how fast a job that died is back"
+        );
         for (package, bench) in &criterion {
             println!("{bench:<10} criterion bench of {package}");
         }
@@ -38,6 +42,9 @@ pub fn bench(args: &[String]) -> Result<()> {
     }
     if name == "kafka" {
         return kafka::run();
+    }
+    if name == "checkpoints" {
+        return checkpoints::run();
     }
     if name == "w2" {
         return w2::run(&args[1..]);

@@ -79,6 +79,16 @@ pub fn text(summary: &Summary) -> String {
             out.push_str(&fold("  ", 4, &text));
         }
     }
+    if let Some(took) = &summary.checkpoints {
+        let text = format!(
+            "{} checkpoints of {} in all, each after {} ms ({} at most)",
+            grouped(took.count),
+            show_size(took.bytes),
+            took.mean_ms,
+            took.longest_ms
+        );
+        out.push_str(&fold("  ", 4, &text));
+    }
     for note in &summary.notes {
         out.push_str(&format!("  {note}\n"));
     }
@@ -192,6 +202,12 @@ mod tests {
                 records: 1_488,
                 delivery: "exactly once".into(),
             }],
+            checkpoints: Some(crate::job::report::CheckpointSummary {
+                count: 12,
+                mean_ms: 80,
+                longest_ms: 180,
+                bytes: 300 << 20,
+            }),
             notes: vec!["8 dead letters in dead-letters/parsed.jsonl".into()],
             ..Summary::default()
         };
@@ -202,6 +218,7 @@ mod tests {
             "42ms",
             "155",
             "1.1MiB",
+            "12 checkpoints of 300MiB in all, each after 80 ms (180 at most)",
             "exactly once",
             "4 of 27,008 rejected",
             "dead-letters/parsed",

@@ -166,7 +166,8 @@ impl Keeper {
                     _ => None,
                 };
                 if let Some(epoch) = epoch {
-                    let order = self.order(epoch, is_last, &mut gathered);
+                    let started = if under_way.is_some() { last_start } else { now };
+                    let order = self.order(epoch, started, is_last, &mut gathered);
                     orders.send(order).map_err(|_| gone())?;
                     committing = Some(Last(is_last));
                 }
@@ -191,7 +192,7 @@ impl Keeper {
     }
 
     /// Gathered reports as something to commit.
-    fn order(&self, epoch: u64, is_last: bool, gathered: &mut Gathered) -> Order {
+    fn order(&self, epoch: u64, started: i64, is_last: bool, gathered: &mut Gathered) -> Order {
         let (mut prepared, mut pieces) = (Vec::new(), Vec::new());
         let mut reports = std::mem::take(&mut gathered.epoch);
         let mut take = |report: &mut TaskReport| {
@@ -232,7 +233,11 @@ impl Keeper {
         for report in &all {
             self.describe(report, &mut manifest);
         }
-        Order { manifest, pieces }
+        Order {
+            started,
+            manifest,
+            pieces,
+        }
     }
 
     /// Parts belong to the manifest that has the state behind them, and to no earlier one.

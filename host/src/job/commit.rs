@@ -54,9 +54,24 @@ impl StoreWait {
     }
 }
 
+/// What checkpoints took so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Took {
+    /// Checkpoints that count.
+    pub checkpoints: u64,
+    /// From the barrier until the manifest counted, all together, milliseconds.
+    pub total_ms: i64,
+    /// The longest.
+    pub longest_ms: i64,
+    /// Bytes of state written.
+    pub bytes: u64,
+}
+
 /// How checkpoints stand; for reports.
 #[derive(Debug, Default)]
 pub struct CheckpointStatus {
+    /// What they took.
+    pub took: Mutex<Took>,
     /// When the last one was durable, on the job's clock; before the first, the start.
     pub taken_at: AtomicI64,
     /// What the one under way waits for.
@@ -65,6 +80,8 @@ pub struct CheckpointStatus {
 
 /// A gathered epoch.
 pub struct Order {
+    /// When its barrier went out, on the job's clock.
+    pub started: i64,
     /// What it says, but for its files.
     pub manifest: Manifest,
     /// What tasks told of their state: epoch, task, pieces.
@@ -123,6 +140,7 @@ impl Committer {
         crash::at(CrashPoint::EpochGathered);
         self.patiently(manifest.epoch, || self.store(&mut manifest, chains))?;
         crash::at(CrashPoint::ManifestStored);
+        self.note(order.started, &manifest);
         self.commit
             .commit(self.assembly.plan(), manifest.epoch, &manifest.positions)?;
         self.tell(&manifest.positions);
@@ -136,6 +154,16 @@ impl Committer {
             Err(e) if e.kind == StoreErrorKind::Taken => Err(TaskError::Host(e.to_string())),
             _ => Ok(()),
         }
+    }
+
+    fn note(&self, started: i64, manifest: &Manifest) {
+        let ms = self.clock.now().saturating_sub(started).max(0);
+        let new = manifest.files.iter().filter(|f| f.epoch == manifest.epoch);
+        let mut took = self.status.took.lock();
+        took.checkpoints += 1;
+        took.total_ms += ms;
+        took.longest_ms = took.longest_ms.max(ms);
+        took.bytes += new.map(|file| file.bytes).sum::<u64>();
     }
 
     fn store(&self, manifest: &mut Manifest, chains: &mut Chains) -> Result<(), StoreError> {

@@ -22,7 +22,7 @@ use crate::time::{Clock, Stopwatch};
 
 use checkpoints::Keeper;
 use commit::CheckpointStatus;
-pub use commit::StoreWait;
+pub use commit::{StoreWait, Took};
 use commit_point::CommitPoint;
 pub use commit_point::Known;
 use recover::Recovery;
@@ -328,6 +328,11 @@ impl Job {
     /// When its last checkpoint was taken (milliseconds since 1970 UTC); 0 before the first, and without any.
     pub fn checkpointed_at(&self) -> i64 {
         self.checkpoints.taken_at.load(Ordering::Relaxed)
+    }
+
+    /// What its checkpoints took so far.
+    pub fn checkpoints_took(&self) -> Took {
+        *self.checkpoints.took.lock()
     }
 
     /// What the checkpoint under way waits for, when the store did not do what it was asked.

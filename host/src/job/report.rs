@@ -100,10 +100,26 @@ pub struct Summary {
     pub steps: Vec<StepSummary>,
     /// By sink, in the plan's order.
     pub sinks: Vec<SinkSummary>,
+    /// What checkpoints took; none: there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoints: Option<CheckpointSummary>,
     /// Where event time stood, by source partition.
     pub partitions: Vec<PartitionTime>,
     /// What a reader must know: dead letters written to a file, late records that nobody read.
     pub notes: Vec<String>,
+}
+
+/// What the checkpoints of a run took.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CheckpointSummary {
+    /// How many.
+    pub count: u64,
+    /// From the barrier until the checkpoint counted, the mean, milliseconds.
+    pub mean_ms: u64,
+    /// The longest.
+    pub longest_ms: u64,
+    /// Bytes of state written, by all together.
+    pub bytes: u64,
 }
 
 /// What a source did.

@@ -2,7 +2,8 @@
 
 use super::Job;
 use super::report::{
-    PartitionTime, Progress, SinkSummary, SourceSummary, StateSize, StepSummary, StepTime, Summary,
+    CheckpointSummary, PartitionTime, Progress, SinkSummary, SourceSummary, StateSize, StepSummary,
+    StepTime, Summary,
 };
 use crate::config::plan::Node;
 use crate::job::JobEnding;
@@ -192,9 +193,20 @@ pub fn summary(job: &Job, ending: &JobEnding) -> Summary {
         sources,
         steps,
         sinks,
+        checkpoints: checkpoint_summary(job),
         partitions: partition_times(job),
         notes: notes(job),
     }
+}
+
+fn checkpoint_summary(job: &Job) -> Option<CheckpointSummary> {
+    let took = job.checkpoints_took();
+    (took.checkpoints > 0).then(|| CheckpointSummary {
+        count: took.checkpoints,
+        mean_ms: took.total_ms.unsigned_abs() / took.checkpoints,
+        longest_ms: took.longest_ms.unsigned_abs(),
+        bytes: took.bytes,
+    })
 }
 
 /// What a reader of the summary must know.

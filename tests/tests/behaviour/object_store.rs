@@ -220,3 +220,23 @@ fn store_that_is_away_delays_checkpoints_loudly_and_the_job_goes_on_by_itself() 
     );
     Ok(())
 }
+
+#[test]
+fn slow_store_gives_fewer_checkpoints_and_the_same_lines() -> Result<()> {
+    let job = job(12_000, 12_000);
+    let golden = golden(&job)?;
+    let (server, folder) = (Server::start()?, tempfile::tempdir()?);
+    fs::write(folder.path().join("job.toml"), &job)?;
+    server.set_delay(80);
+    run(wasmill(&server, folder.path(), 2), b"")?.expect_code(0)?;
+    same(&golden, folder.path())?;
+    // Every 50 ms, were the store quick: 20 in the second that the source takes.
+    let names = server.names("some/prefix")?;
+    let last = names.iter().rfind(|n| n.starts_with("manifest-"));
+    let last: u64 = last.context("a checkpoint")?["manifest-".len()..].parse()?;
+    ensure!(
+        last < 10,
+        "{last} checkpoints of a store that needs half a second for one"
+    );
+    Ok(())
+}

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use hyper_util::rt::TokioIo;
@@ -22,6 +23,8 @@ pub struct Server {
     folder: tempfile::TempDir,
     address: SocketAddr,
     down: Arc<AtomicBool>,
+    /// Milliseconds before a request is looked at.
+    delay: Arc<AtomicU64>,
 }
 
 impl Server {
@@ -40,6 +43,8 @@ impl Server {
         let address = listener.local_addr()?;
         let down = Arc::new(AtomicBool::new(false));
         let is_down = Arc::clone(&down);
+        let delay = Arc::new(AtomicU64::new(0));
+        let delayed = Arc::clone(&delay);
         std::thread::spawn(move || {
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, async move {
@@ -51,7 +56,9 @@ impl Server {
                     // One request a connection, so that an outage reaches clients that were connected.
                     let mut http = hyper::server::conn::http1::Builder::new();
                     http.keep_alive(false);
+                    let wait = Duration::from_millis(delayed.load(Ordering::Relaxed));
                     tokio::task::spawn_local(async move {
+                        tokio::time::sleep(wait).await;
                         let _ = http.serve_connection(TokioIo::new(socket), service).await;
                     });
                 }
@@ -61,6 +68,7 @@ impl Server {
             folder,
             address,
             down,
+            delay,
         })
     }
 
@@ -77,6 +85,11 @@ impl Server {
     /// From now on connections are closed unanswered, or answered again.
     pub fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::Relaxed);
+    }
+
+    /// From now on each request waits so long.
+    pub fn set_delay(&self, milliseconds: u64) {
+        self.delay.store(milliseconds, Ordering::Relaxed);
     }
 
     /// Where the objects are, as files.
