@@ -6,19 +6,20 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arbitrary::Unstructured;
 use arrow_array::BinaryArray;
 use wasmill::checkpoint::manifest::Manifest;
 use wasmill::checkpoint::state;
 use wasmill::cli::engine::EngineHost;
-use wasmill::config::plan::{KeyPointers, TimestampSpec};
+use wasmill::config::plan::KeyPointers;
 use wasmill::config::{CheckOptions, Operator, Texts, check_text};
 use wasmill::format::envelope::write_envelopes;
 use wasmill::plugin::{CacheDir, Compiler, Engine, EngineOptions, LoadOptions};
 use wasmill::record::{Batch, Form, Value, codec};
 use wasmill::script::line;
+use wasmill::time::Stopwatch;
 
 use crate::wat::{Guest, transform};
 
@@ -98,7 +99,7 @@ fn fuzz(target: &str, mut one: impl FnMut(&mut Random)) {
     let time = Duration::from_secs(number("WASMILL_FUZZ_SECONDS").unwrap_or(2));
     let first = number("WASMILL_FUZZ_SEED").unwrap_or(0);
     let _alone = crate::host::alone();
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let mut seed = first;
     while started.elapsed() < time || seed < first + 20 {
         let tried = catch_unwind(AssertUnwindSafe(|| one(&mut Random(seed))));
@@ -204,7 +205,6 @@ fn json_values() {
             count += 1;
         }
         assert_eq!(count, rows.len());
-        let _ = std::marker::PhantomData::<TimestampSpec>;
     });
 }
 

@@ -12,7 +12,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use wasmill::cli::engine::EngineHost;
@@ -21,6 +21,7 @@ use wasmill::job::{Environment, Job, JobEnding, Started};
 use wasmill::plugin::{CacheDir, CompileLimits, Compiler, Engine, EngineOptions};
 use wasmill::runtime::permits::Permits;
 use wasmill::sink::Console;
+use wasmill::time::Stopwatch;
 
 /// What an allocator may keep of a whole attack: less than one instance's memory.
 const MEMORY_SLACK: u64 = 48 << 20;
@@ -376,7 +377,7 @@ impl Left {
 
     /// Nothing more than before. Threads and children get a moment to end.
     pub fn expect_nothing_new(&self) {
-        let started = Instant::now();
+        let started = Stopwatch::start();
         loop {
             let (now, children) = (Left::now(), children());
             let gone = children.is_empty()

@@ -261,3 +261,54 @@ fn r01_to_r06_hostile_records_are_single_bad_records() {
         "{counted}"
     );
 }
+
+#[test]
+fn j12_a_secret_is_in_nothing_that_is_said_or_written() {
+    const SECRET: &str = "hunter2-hunter2";
+    let _alone = alone();
+    // A client that names the value which it does not like, and one that only fails to reach its cluster.
+    let jobs = ["security.protocol", "sasl.password"].map(|key| {
+        format!(
+            "name = \"k\"\n[checkpoint]\npath = \"checkpoints\"\n[source.in]\ntype = \"kafka\"\nbrokers = \"127.0.0.1:1\"\ntopics = [\"t\"]\n\
+             client = {{ \"{key}\" = \"${{env:WASMILL_SECRET_X}}\" }}\n[sink.out]\nfrom = \"in\"\ntype = \"console\"\nformat = \"json\"\n"
+        )
+    });
+    for job in jobs {
+        let folder = Attack::job(&job).folder();
+        let commands: &[&[&str]] = &[
+            &["check"],
+            &["check", "--json"],
+            &["run"],
+            &["run", "--json"],
+        ];
+        let mut said = Vec::new();
+        for command in commands {
+            // The password's job waits for its cluster: it is stopped after a while.
+            let output = std::process::Command::new("timeout")
+                .args(["-s", "TERM", "-k", "10", "3"])
+                .arg(crate::host::program())
+                .arg(command[0])
+                .arg("job.toml")
+                .args(&command[1..])
+                .env("WASMILL_SECRET_X", SECRET)
+                .env("RUST_LOG", "trace")
+                .current_dir(folder.path())
+                .output()
+                .expect("it starts");
+            said.extend(output.stdout);
+            said.extend(output.stderr);
+        }
+        let mut folders = vec![folder.path().to_path_buf()];
+        while let Some(at) = folders.pop() {
+            for entry in fs::read_dir(at).expect("a folder").flatten() {
+                match entry.path() {
+                    path if path.is_dir() => folders.push(path),
+                    path => said.extend(fs::read(path).expect("a file")),
+                }
+            }
+        }
+        let said = String::from_utf8_lossy(&said);
+        assert!(!said.contains(SECRET), "{said}");
+        assert!(said.contains("kafka"), "{said}");
+    }
+}

@@ -6,6 +6,7 @@
 //! outside of one that runs a single job. Plugins are compiled by the binary, as in `wasmill run`.
 
 mod compile;
+mod cost;
 mod fuzz;
 mod guests;
 mod host;

@@ -167,8 +167,9 @@ fn run_once(
     };
     let name = plan.name.clone();
     let known = environment.before.clone();
+    let redactor = plan.redactor();
     let started = Job::start(plan, environment).map_err(|e| {
-        let (failed, _) = not_started(e.to_string());
+        let (failed, _) = not_started(redactor.redact(&e.to_string()));
         // The cluster may still be away.
         (
             failed,

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::kafka::ClientSetting;
+use super::secret::Redactor;
 use crate::plugin::{Descriptor, FunctionKind};
 use crate::reach::Reach;
 use crate::record::NodeIndex;
@@ -38,6 +40,28 @@ pub struct Plan<P = Arc<crate::plugin::Plugin>> {
     pub sinks: Vec<SinkPlan>,
     /// What `check` warns of: `file:line:column: text`.
     pub warnings: Vec<String>,
+}
+
+impl<P> Plan<P> {
+    /// Takes the job's secrets out of what libraries say of them.
+    pub fn redactor(&self) -> Redactor {
+        let sources = self.sources.iter().filter_map(|s| match &s.connector {
+            SourceConnector::Kafka(kafka) => Some(&kafka.client),
+            _ => None,
+        });
+        let sinks = self.sinks.iter().filter_map(|s| match &s.connector {
+            SinkConnector::Kafka(kafka) => Some(&kafka.client),
+            _ => None,
+        });
+        let mut redactor = Redactor::default();
+        let with_secrets = |s: &&ClientSetting| s.text.has_references();
+        for setting in sources.chain(sinks).flatten().filter(with_secrets) {
+            if let Some(secret) = &setting.value {
+                redactor.add(secret);
+            }
+        }
+        redactor
+    }
 }
 
 /// When a batch is full: whichever comes first.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
 
-use crate::config::Plan;
+use crate::config::{Plan, Redactor};
 use crate::runtime::assemble::{Assembly, AssemblySettings};
 use crate::runtime::permits::Permits;
 use crate::runtime::task::TaskError;
@@ -251,10 +251,11 @@ impl Job {
         {
             let (stop, status) = (Arc::clone(&stop), Arc::clone(&status));
             let again = Arc::clone(&again);
+            let redactor = plan.redactor();
             std::thread::Builder::new()
                 .name(format!("{}/supervisor", plan.name))
                 .spawn(move || {
-                    supervise(count, &ended, &stop, &status, &again, &sinks);
+                    supervise(count, &ended, &stop, &status, &again, &sinks, &redactor);
                     drop(running);
                 })
                 .map_err(thread)?;
@@ -387,6 +388,7 @@ fn supervise(
     status: &Mutex<JobStatus>,
     again: &AtomicBool,
     sinks: &[Option<Arc<dyn Sink>>],
+    redactor: &Redactor,
 ) {
     let (mut failure, mut stopped) = (None, false);
     for (name, ending) in ended.iter().take(count) {
@@ -418,7 +420,8 @@ fn supervise(
         }
     }
     let ending = match failure {
-        Some(text) => JobEnding::Failed(text),
+        // A client library may say which value it did not like.
+        Some(text) => JobEnding::Failed(redactor.redact(&text)),
         None if stopped => JobEnding::Stopped,
         None => JobEnding::Finished,
     };
