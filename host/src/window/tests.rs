@@ -595,6 +595,33 @@ fn closing_many_groups_goes_in_parts_of_bounded_size() {
     }
 }
 
+#[test]
+fn very_many_sessions_close_in_order_after_a_part_that_only_plans() {
+    // Later keys come first and end first.
+    let names: Vec<&'static str> = (0..70_000).map(|i| &*format!("{i:05}").leak()).collect();
+    let mut w = Driven::new(spec(WindowKind::Session { gap: Some(10) }));
+    let records: Vec<Rec> = (names.iter().rev().enumerate())
+        .map(|(i, key)| (Some(*key), Some(i as i64 / 2), 1))
+        .collect();
+    w.batch(&records);
+    let end = Boundary {
+        watermark: Watermark::END,
+        inputs: &[],
+        now: 0,
+        end: true,
+    };
+    assert_eq!(w.step.on_boundary(end, &mut w.out).unwrap(), Progress::More);
+    assert_eq!(w.out.batches, [0_usize; 0]);
+    w.end();
+    assert_eq!(w.out.results.len(), 70_000);
+    assert!(
+        w.out
+            .results
+            .is_sorted_by_key(|r| (r.1.map(|(s, e)| (e, s)), r.0.clone()))
+    );
+    assert_eq!(w.step.groups(), 0);
+}
+
 /// Grows by a kilobyte a record, and answers what it is told.
 struct Odd(&'static str);
 
