@@ -14,7 +14,7 @@ const DEATHS: u64 = 16;
 /// Rounds between two lines of report.
 const SHOWN_EVERY: u64 = 10;
 
-/// Runs rounds until the time is over.
+/// Runs rounds until the time is over, with the wasmill that `$WASMILL_BIN` names, or the workspace's.
 pub fn run(args: &[String]) -> Result<()> {
     let (mut minutes, mut seed) = (5.0, None);
     for pair in args.chunks(2) {
@@ -28,7 +28,9 @@ pub fn run(args: &[String]) -> Result<()> {
             _ => bail!("usage: cargo xtask soak [--minutes N] [--seed N]"),
         }
     }
-    shell::build()?;
+    if std::env::var_os("WASMILL_BIN").is_none() {
+        shell::build()?;
+    }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let first = seed.unwrap_or_else(|| now.map_or(0, |d| d.as_secs()));
     println!("seeds from {first}; {minutes} minutes");
