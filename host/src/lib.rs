@@ -25,6 +25,8 @@ pub mod checkpoint;
 #[doc(hidden)]
 pub mod cli;
 pub mod config;
+/// Speaking to a running job on this machine.
+pub mod control;
 #[doc(hidden)]
 pub mod crash;
 #[doc(hidden)]

@@ -214,6 +214,57 @@
 //! `plugin! { Visits }` lists it; its name in jobs is `visits`, or what `#[aggregate(name = "..")]` says. Add
 //! `order_dependent` where the result depends on the order of records.
 //!
+//! State outlives the plugin: a checkpoint that an older plugin wrote is gone on from by a newer one. Whoever changes
+//! what a struct keeps raises its `version`, and says how older ones are read; without `migrate` the host refuses them.
+//!
+//! ```
+//! use wasmill_plugin::testing::open;
+//! use wasmill_plugin::{Emit, Fields, Reject, State, aggregate, reject, state};
+//!
+//! #[derive(Fields)]
+//! struct Number {
+//!     n: i64,
+//! }
+//!
+//! #[derive(Default, State, Emit)]
+//! struct Tally {
+//!     count: i64,
+//!     sum: i64,
+//! }
+//!
+//! /// What version 1 kept.
+//! #[derive(State)]
+//! struct Tally1 {
+//!     count: i64,
+//! }
+//!
+//! /// How many numbers, and their sum.
+//! #[aggregate(version = 2)]
+//! impl Tally {
+//!     fn add(&mut self, number: Number) {
+//!         self.count += 1;
+//!         self.sum += number.n;
+//!     }
+//!
+//!     fn finish(self) -> Tally {
+//!         self
+//!     }
+//!
+//!     fn migrate(from_version: u32, bytes: &[u8]) -> Result<Tally, Reject> {
+//!         if from_version != 1 {
+//!             return Err(reject("too old"));
+//!         }
+//!         let old: Tally1 = state::from_bytes(bytes).ok_or_else(|| reject("damaged"))?;
+//!         Ok(Tally { count: old.count, sum: 0 })
+//!     }
+//! }
+//!
+//! let mut tally = open::<Tally>("{}");
+//! let old = state::to_bytes(&Tally1 { count: 3 });
+//! let new = tally.migrate(1, &old).expect("version 1 is known");
+//! assert_eq!(tally.finish(&new).values(), [r#"{"count":3,"sum":0}"#]);
+//! ```
+//!
 //! # Joins
 //!
 //! A function of two rows that the host matched by key and time; `Option` where a side may be absent.

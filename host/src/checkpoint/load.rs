@@ -86,6 +86,25 @@ pub fn load(store: &CheckpointStore, manifest: &Manifest) -> Result<Loaded, Unre
     })
 }
 
+/// State of one step: a chain from each task that wrote it.
+pub fn load_step(
+    store: &CheckpointStore,
+    manifest: &Manifest,
+    step: &str,
+) -> Result<Vec<Vec<Read>>, Unread> {
+    let chains = manifest.chains().map_err(Unread::Damaged)?;
+    let of_it = chains.into_iter().filter(|chain| chain[0].step == step);
+    of_it
+        .map(|chain| {
+            let before = std::iter::once(None).chain(chain.iter().copied().map(Some));
+            let files = chain.iter().zip(before);
+            files
+                .map(|(file, before)| read_one(store, manifest, file, before))
+                .collect()
+        })
+        .collect()
+}
+
 /// All files, in order. The first error ends it.
 fn read_all(
     store: &CheckpointStore,
@@ -122,7 +141,8 @@ fn read_all(
     Ok(read.map(|one| one.expect("all were read")).collect())
 }
 
-fn read_one(
+/// One file, held against its manifest and the file before it.
+pub(super) fn read_one(
     store: &CheckpointStore,
     manifest: &Manifest,
     file: &StateFile,

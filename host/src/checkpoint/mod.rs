@@ -2,7 +2,7 @@
 //!
 //! `manifest` says what a checkpoint is, `state` how entries are written, `decide` (pure) what recovery does with
 //! what it finds, `compat` (pure) whether a changed job may have the state, `load` reads the one that is picked, `store`
-//! reads and writes them in a place, `storage` is the place (a folder, an S3-compatible store), `lease` keeps processes
+//! reads and writes them in a place, `savepoint` copies one to another, `verify` reads all of one, `storage` is the place (a folder, an S3-compatible store), `lease` keeps processes
 //! apart where there are no locks. Taking one while a job runs is the runtime's part
 //! (barriers); this module knows no task.
 //!
@@ -15,11 +15,13 @@ pub mod identity;
 pub mod lease;
 pub mod load;
 pub mod manifest;
+pub mod savepoint;
 pub mod state;
 pub mod storage;
 pub mod store;
 pub mod times;
 pub mod transaction;
+pub mod verify;
 
 pub use decide::{Found, RecoveryDecision, decide};
 pub use identity::JobIdentity;

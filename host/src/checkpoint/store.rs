@@ -182,6 +182,19 @@ impl CheckpointStore {
         Ok(CheckpointStore::alone(place, storage))
     }
 
+    /// A place for a copy, made if it is not there. No lock: who makes it names it to nobody before it is whole.
+    pub fn new_place(place: &str) -> Result<CheckpointStore, StoreError> {
+        let fail = |why: String| StoreError {
+            kind: StoreErrorKind::Failed,
+            place: place.to_owned(),
+            doing: "open".into(),
+            why,
+        };
+        let storage = Place::parse(place).map_err(fail)?.open();
+        let storage = storage.map_err(|e| fail(e.to_string()))?;
+        Ok(CheckpointStore::alone(place, storage))
+    }
+
     /// The folder or URL.
     pub fn place(&self) -> &str {
         &self.place
@@ -216,12 +229,13 @@ impl CheckpointStore {
     /// Before an epoch is committed: names that are skipped are taken, or another process has been there.
     fn fence_skipped(&self, epoch: u64) -> Result<(), StoreError> {
         let mut next = self.next.lock();
-        while *next < epoch {
+        // One is enough: whoever stood still before this range needs its first name, or skips that and fences it.
+        if *next < epoch {
             if !self.put_fence(*next)? {
                 let name = manifest_name(*next);
                 return Err(self.taken(&format!("write {name}"), TAKEN_OVER.into()));
             }
-            *next += 1;
+            *next = epoch;
         }
         Ok(())
     }
@@ -345,6 +359,37 @@ impl CheckpointStore {
         })
     }
 
+    /// Puts a file of state that another place has, as it is, where nothing has its name.
+    pub fn put_state(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let put = self.storage.put(name, &[bytes], &Condition::Absent);
+        put.map(|_| ())
+            .map_err(|e| self.error(&format!("write {name}"), e.to_string()))
+    }
+
+    /// Removes checkpoints, and files of state that none of those left names.
+    pub fn remove_epochs(&self, epochs: &[u64]) -> Result<(), StoreError> {
+        self.confirm_guard()?;
+        let mut named = std::collections::BTreeSet::new();
+        let mut all_read = true;
+        let names = self.names()?;
+        for epoch in names.iter().filter_map(|n| epoch_of(n)) {
+            if epochs.contains(&epoch) {
+                continue;
+            }
+            match self.read_manifest(&manifest_name(epoch)) {
+                Ok(Some(manifest)) => named.extend(manifest.files.into_iter().map(|f| f.name)),
+                Ok(None) => {}
+                // What it names is not known: files stay.
+                Err(_) => all_read = false,
+            }
+        }
+        for &epoch in epochs {
+            self.remove(&manifest_name(epoch))?;
+        }
+        let gone = |n: &&String| all_read && n.starts_with("state-") && !named.contains(*n);
+        names.iter().filter(gone).try_for_each(|n| self.remove(n))
+    }
+
     /// Name of a file of state that this start of the process writes.
     fn state_name(&self, of: &Binding<'_>) -> String {
         format!("state-{}-{}-{}-{}", of.epoch, of.step, of.task, self.start)
@@ -446,7 +491,7 @@ impl CheckpointStore {
             .map_err(|e| self.error(&format!("write {name}"), e.to_string()))
     }
 
-    fn remove(&self, name: &str) -> Result<(), StoreError> {
+    pub(super) fn remove(&self, name: &str) -> Result<(), StoreError> {
         self.storage
             .delete(name)
             .map_err(|e| self.error(&format!("remove {name}"), e.to_string()))

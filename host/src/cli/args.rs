@@ -32,6 +32,11 @@ pub enum Command {
     Check(CheckArguments),
     /// Run a job by a script: records, watermarks and time by hand
     Test(TestArguments),
+    /// Take a savepoint of a running job
+    Savepoint(SavepointArguments),
+    /// List, look into, check and remove checkpoints and savepoints
+    #[command(subcommand)]
+    Checkpoint(CheckpointCommand),
     /// Look at plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -138,6 +143,106 @@ pub struct RunArguments {
     /// A new plugin instance for every call: slow; results must not change
     #[arg(long, hide_short_help = true)]
     pub paranoid: bool,
+}
+
+/// `wasmill savepoint`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+A savepoint is a checkpoint with files of its own, which nothing cleans away. It goes to
+savepoints/JOB-EPOCH beside the checkpoints, or to the folder or URL given, which must be empty.
+Exit code 0: it is there, and was read back. 1: the job could not take it. 3: no job runs there.
+
+Examples:
+  wasmill savepoint job.toml
+  wasmill savepoint job.toml --stop                 stop the job with it: to change it
+  wasmill savepoint checkpoints --to s3://bucket/before-the-change
+  wasmill run job.toml --parallelism 3 --restore savepoints/job-0000000012")]
+pub struct SavepointArguments {
+    /// Where the job keeps checkpoints: its job file, a folder or a URL
+    #[arg(value_name = "JOB.toml|FOLDER")]
+    pub place: String,
+    /// An empty folder, or a URL
+    #[arg(long, value_name = "PATH")]
+    pub to: Option<String>,
+    /// Stop the job with it: nothing is read behind it
+    #[arg(long)]
+    pub stop: bool,
+    /// A setting of the job file that names where its checkpoints are, as `run` had it
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `wasmill checkpoint …`.
+#[derive(Debug, Subcommand)]
+pub enum CheckpointCommand {
+    /// Show which there are: epochs, ages, sizes
+    List(PlaceArguments),
+    /// Show what one holds: positions, state of each step, or of one key
+    #[command(after_help = "\
+Examples:
+  wasmill checkpoint inspect job.toml
+  wasmill checkpoint inspect savepoints/job-0000000012 --step counts --key LHR")]
+    Inspect(InspectCheckpointArguments),
+    /// Read all files and name those that are damaged
+    Verify(OneCheckpointArguments),
+    /// Remove some, and the files that no other one needs
+    Remove(RemoveArguments),
+}
+
+/// Which checkpoints.
+#[derive(Clone, Debug, Args)]
+pub struct PlaceArguments {
+    /// Where they are: a job file, a folder or a URL
+    #[arg(value_name = "JOB.toml|FOLDER")]
+    pub place: String,
+    /// A setting of the job file that names where its checkpoints are, as `run` had it
+    #[arg(long = "set", value_name = "KEY=VALUE", hide_short_help = true)]
+    pub overrides: Vec<String>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which of them.
+#[derive(Clone, Debug, Args)]
+pub struct OneCheckpointArguments {
+    /// Where.
+    #[command(flatten)]
+    pub at: PlaceArguments,
+    /// Only this one
+    #[arg(long, value_name = "N")]
+    pub epoch: Option<u64>,
+}
+
+/// `wasmill checkpoint inspect`.
+#[derive(Clone, Debug, Args)]
+pub struct InspectCheckpointArguments {
+    /// Which; none: the newest that reads.
+    #[command(flatten)]
+    pub one: OneCheckpointArguments,
+    /// Read the state of a key in this step
+    #[arg(long, value_name = "STEP", requires = "key")]
+    pub step: Option<String>,
+    /// The key
+    #[arg(long, value_name = "KEY", requires = "step")]
+    pub key: Option<String>,
+}
+
+/// `wasmill checkpoint remove`.
+#[derive(Clone, Debug, Args)]
+pub struct RemoveArguments {
+    /// Where.
+    #[command(flatten)]
+    pub at: PlaceArguments,
+    /// Epochs of those to remove
+    #[arg(value_name = "EPOCH", required = true)]
+    pub epochs: Vec<u64>,
+    /// The newest whole one, too: the job goes on from one before, or not at all
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `wasmill check`.

@@ -6,15 +6,19 @@
 
 mod args;
 mod check;
+mod checkpoint;
+mod checkpoint_state;
 #[doc(hidden)]
 pub mod engine;
 mod inspect;
 mod limits;
 mod memory;
+mod place;
 mod plan_json;
 mod plan_text;
 mod progress;
 mod run;
+mod savepoint;
 mod style;
 mod summary;
 mod test;
@@ -36,6 +40,8 @@ pub enum Exit {
     Failed,
     /// The job file, a plugin or the arguments are wrong: nothing was started.
     Refused,
+    /// No job runs there.
+    Absent,
 }
 
 impl From<Exit> for ExitCode {
@@ -44,6 +50,7 @@ impl From<Exit> for ExitCode {
             Exit::Fine => ExitCode::SUCCESS,
             Exit::Failed => ExitCode::from(1),
             Exit::Refused => ExitCode::from(2),
+            Exit::Absent => ExitCode::from(3),
         }
     }
 }
@@ -63,6 +70,8 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(arguments),
         Command::Test(arguments) => test::run(arguments),
         Command::Plugin(PluginCommand::Inspect(arguments)) => inspect::run(arguments),
+        Command::Savepoint(arguments) => savepoint::run(arguments),
+        Command::Checkpoint(command) => checkpoint::run(command),
         Command::Limits(arguments) => limits::run(arguments),
     };
     exit.into()

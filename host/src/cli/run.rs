@@ -12,6 +12,7 @@ use super::progress::Shown;
 use super::style::{Style, colour_on_stderr};
 use super::summary;
 use crate::config::{Mode, Plan};
+use crate::control::Server;
 use crate::job::report::Summary;
 use crate::job::reporting::{self, ProgressMeter};
 use crate::job::{Environment, Job, JobEnding, Restore, Started};
@@ -166,6 +167,7 @@ fn run_once(
         (failed, None)
     };
     let name = plan.name.clone();
+    let plan_place = plan.checkpoint.as_ref().map(|c| c.path.clone());
     let known = environment.before.clone();
     let redactor = plan.redactor();
     let started = Job::start(plan, environment).map_err(|e| {
@@ -190,6 +192,7 @@ fn run_once(
             });
         }
     };
+    let _control = plan_place.and_then(|place| listen(&place, &job, shown));
     stop_on_signals(&job).map_err(|e| not_started(format!("cannot listen for signals: {e}")))?;
     let mut meter = ProgressMeter::default();
     let mut waited = None;
@@ -215,6 +218,17 @@ fn run_once(
             Err((failed, job.may_start_again()))
         }
     }
+}
+
+/// Listens for `wasmill savepoint`. A job runs without, too.
+fn listen(place: &str, job: &Job, shown: &Shown) -> Option<Server> {
+    Server::start(place, job.savepoints())
+        .map_err(|why| {
+            shown.warn(&format!(
+                "`wasmill savepoint` will not reach this job: {why}"
+            ));
+        })
+        .ok()
 }
 
 /// What did not hold the compilers of plugins that were compiled just now.

@@ -26,7 +26,7 @@ mod stages;
 mod tests;
 mod values;
 
-pub use check::{CheckOptions, Mode, check_file, check_text};
+pub use check::{CheckOptions, Mode, check_file, check_text, checkpoint_place};
 pub use delivery::{Delivery, delivery};
 pub use host::{FunctionInfo, LoadedPlugin, PluginHost, PluginRequest};
 pub use kafka::{

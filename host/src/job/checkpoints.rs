@@ -13,13 +13,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded, select};
 
 use super::commit::{CheckpointStatus, Committer, Order, StoreWait};
 use super::commit_point::CommitPoint;
+use super::savepoint::Asked;
 use crate::checkpoint::manifest::{Manifest, PartitionPosition, PreparedSink};
 use crate::checkpoint::{CheckpointStore, FORMAT_VERSION, JobIdentity};
 use crate::config::plan::CheckpointPlan;
@@ -63,6 +64,12 @@ pub struct Keeper {
     pub commit: Arc<CommitPoint>,
     /// Who hears of positions, by source.
     pub committed: Vec<Option<Arc<dyn Committed>>>,
+    /// Who wants savepoints.
+    pub savepoints: Receiver<Asked>,
+    /// Told to tasks: whether what they report now should hold everything.
+    pub whole: Arc<AtomicBool>,
+    /// Stops the job.
+    pub stop: Box<dyn Fn() + Send>,
     /// From the tasks. Closed when all are gone.
     pub reports: Receiver<TaskReport>,
 }
@@ -122,6 +129,8 @@ impl Keeper {
             .spawn(move || committer.run())
             .map_err(|e| TaskError::Host(format!("cannot start a thread: {e}")))?;
         let mut committing = None;
+        // Savepoints that the next order is for.
+        let mut asked: Vec<Asked> = Vec::new();
         let gone = || {
             TaskError::Host("the thread that stores checkpoints is gone (a bug of the host)".into())
         };
@@ -167,7 +176,11 @@ impl Keeper {
                 };
                 if let Some(epoch) = epoch {
                     let started = if under_way.is_some() { last_start } else { now };
-                    let order = self.order(epoch, started, is_last, &mut gathered);
+                    let order = Order {
+                        asked: std::mem::take(&mut asked),
+                        ..self.order(epoch, started, is_last, &mut gathered)
+                    };
+                    self.whole.store(false, Ordering::Release);
                     orders.send(order).map_err(|_| gone())?;
                     committing = Some(Last(is_last));
                 }
@@ -181,10 +194,21 @@ impl Keeper {
                 );
                 return Err(TaskError::Host(message));
             }
-            if under_way.is_none()
-                && committing.is_none()
-                && now.saturating_sub(last_start) >= self.plan.every_ms
-            {
+            let is_idle = under_way.is_none() && committing.is_none() && asked.is_empty();
+            if is_idle {
+                asked.extend(self.savepoints.try_iter());
+            }
+            if is_idle && !asked.is_empty() {
+                self.whole.store(true, Ordering::Release);
+                if asked.iter().any(|a| a.request.stop) {
+                    // The last checkpoint is the savepoint: nothing is read behind it.
+                    (self.stop)();
+                } else {
+                    last_start = now;
+                    under_way = Some(self.epoch.fetch_add(1, Ordering::AcqRel) + 1);
+                }
+            }
+            if is_idle && asked.is_empty() && now.saturating_sub(last_start) >= self.plan.every_ms {
                 last_start = now;
                 under_way = Some(self.epoch.fetch_add(1, Ordering::AcqRel) + 1);
             }
@@ -237,6 +261,8 @@ impl Keeper {
             started,
             manifest,
             pieces,
+            asked: Vec::new(),
+            is_last,
         }
     }
 

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use super::chains::Chains;
 use super::commit_point::CommitPoint;
+use super::savepoint::{self, Asked};
 use crate::checkpoint::manifest::{Manifest, PartitionPosition, PreparedSink};
 use crate::checkpoint::{CheckpointStore, JobIdentity, StoreError, StoreErrorKind};
 use crate::crash::{self, CrashPoint};
@@ -86,6 +87,10 @@ pub struct Order {
     pub manifest: Manifest,
     /// What tasks told of their state: epoch, task, pieces.
     pub pieces: Vec<(u64, usize, Vec<StatePiece>)>,
+    /// Who wants a savepoint of it.
+    pub asked: Vec<Asked>,
+    /// Nothing comes behind it.
+    pub is_last: bool,
 }
 
 /// Makes orders last, one after the other.
@@ -149,6 +154,7 @@ impl Committer {
             .store(manifest.taken_at, Ordering::Relaxed);
         self.publish(manifest.epoch, &manifest.prepared)?;
         crash::at(CrashPoint::PartsPublished);
+        savepoint::answer(&self.store, &manifest, order.asked, order.is_last);
         // What could not be removed now goes next time; the checkpoint stands.
         match self.store.clean(self.keep) {
             Err(e) if e.kind == StoreErrorKind::Taken => Err(TaskError::Host(e.to_string())),

@@ -27,15 +27,18 @@ use commit_point::CommitPoint;
 pub use commit_point::Known;
 use recover::Recovery;
 pub(crate) use recover::new_id;
+pub use savepoint::{NoSavepoint, Savepoint, SavepointRequest, Savepoints};
 
 mod chains;
 mod checkpoints;
 mod commit;
 mod commit_point;
 mod identity;
+pub mod inspect;
 mod recover;
 pub mod report;
 pub mod reporting;
+mod savepoint;
 mod sinks;
 mod start;
 mod times;
@@ -130,6 +133,7 @@ pub struct Job {
     commit: Option<Arc<Transactions>>,
     again: Arc<AtomicBool>,
     notes: Vec<String>,
+    savepoints: Savepoints,
 }
 
 impl Job {
@@ -187,8 +191,10 @@ impl Job {
             .as_ref()
             .map(|b| Arc::new(AtomicU64::new(b.epoch)));
         let (reports, reported) = unbounded();
+        let whole = Arc::new(AtomicBool::new(false));
         let line = keeper.as_ref().map(|epoch| CheckpointLine {
             epoch: Arc::clone(epoch),
+            whole: Arc::clone(&whole),
             reports,
         });
         let shared = Shared {
@@ -209,6 +215,12 @@ impl Job {
         let clock = environment.clock.clone();
         let checkpoints = Arc::new(CheckpointStatus::default());
         let (mut passed_over, mut notes) = (Vec::new(), Vec::new());
+        let stop = Arc::new(Mutex::new(Some(stop)));
+        let status = Arc::new(Mutex::new(JobStatus::Running));
+        let mut savepoints = Savepoints {
+            status: Arc::clone(&status),
+            ask: None,
+        };
         if let (Some(beginning), Some(epoch), Some(checkpoint)) =
             (beginning, keeper, &plan.checkpoint)
         {
@@ -227,6 +239,13 @@ impl Job {
                 sinks: sinks.iter().map(Option::clone).collect(),
                 commit: Arc::new(commit),
                 committed,
+                savepoints: {
+                    let (ask, asked) = unbounded();
+                    savepoints.ask = Some(ask);
+                    asked
+                },
+                whole,
+                stop: Box::new(stopper(&stop, &status)),
                 reports: reported,
             };
             count += 1;
@@ -244,8 +263,6 @@ impl Job {
                 .map_err(thread)?;
         }
         drop(endings);
-        let stop = Arc::new(Mutex::new(Some(stop)));
-        let status = Arc::new(Mutex::new(JobStatus::Running));
         let again = Arc::new(AtomicBool::new(false));
         let (running, over) = worker::stop_channel();
         {
@@ -273,6 +290,7 @@ impl Job {
             commit: transactions,
             again,
             notes,
+            savepoints,
         };
         Ok(Started::Running(Box::new(job)))
     }
@@ -288,14 +306,12 @@ impl Job {
 
     /// A cheap clone that can only stop it: for signal handlers.
     pub fn stopper(&self) -> impl Fn() + Send + Sync + 'static {
-        let (stop, status) = (Arc::clone(&self.stop), Arc::clone(&self.status));
-        move || {
-            let mut status = status.lock();
-            if *status == JobStatus::Running {
-                *status = JobStatus::Stopping;
-            }
-            stop.lock().take();
-        }
+        stopper(&self.stop, &self.status)
+    }
+
+    /// A cheap handle that asks it for savepoints.
+    pub fn savepoints(&self) -> Savepoints {
+        self.savepoints.clone()
     }
 
     /// Where it is.
@@ -377,6 +393,20 @@ fn may_go_on(error: &TaskError) -> bool {
         TaskError::Again(_) => true,
         TaskError::Sink(error) => error.again,
         _ => false,
+    }
+}
+
+fn stopper(
+    stop: &Arc<Mutex<Option<Sender<std::convert::Infallible>>>>,
+    status: &Arc<Mutex<JobStatus>>,
+) -> impl Fn() + Send + Sync + use<> + 'static {
+    let (stop, status) = (Arc::clone(stop), Arc::clone(status));
+    move || {
+        let mut status = status.lock();
+        if *status == JobStatus::Running {
+            *status = JobStatus::Stopping;
+        }
+        stop.lock().take();
     }
 }
 

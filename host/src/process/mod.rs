@@ -20,6 +20,7 @@
 
 mod call;
 mod cold;
+pub mod inspect;
 mod keyed;
 mod snapshot;
 mod step;

@@ -43,8 +43,12 @@ pub struct JobSnapshot {
 }
 
 /// What changed in a task's steps since the last call with the same `chains`, or all that they keep, where that is
-/// better or nothing was told yet.
-pub fn pieces(task: &mut Task, chains: &mut TaskChains) -> Result<Vec<StatePiece>, StepError> {
+/// better, nothing was told yet, or it is asked for (`whole`).
+pub fn pieces(
+    task: &mut Task,
+    chains: &mut TaskChains,
+    whole: bool,
+) -> Result<Vec<StatePiece>, StepError> {
     let mut pieces = Vec::new();
     // State that all tasks of a step share is the first one's to tell.
     let tells_shared = task.index() == 0;
@@ -55,7 +59,10 @@ pub fn pieces(task: &mut Task, chains: &mut TaskChains) -> Result<Vec<StatePiece
             StateBuffer::without_shared()
         };
         let kept = slot.step.state_bytes() as u64 + slot.step.disk_bytes();
-        let wanted = next_extent(chains.0.get(&slot.index), kept);
+        let wanted = match whole {
+            true => Extent::Whole,
+            false => next_extent(chains.0.get(&slot.index), kept),
+        };
         let extent = slot.step.snapshot(wanted, &mut buffer)?;
         let sizes = chains.0.entry(slot.index).or_default();
         sizes.add(extent, buffer.bytes().len() as u64);

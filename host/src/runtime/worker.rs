@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, SendError, Sender, TryRecvError};
@@ -64,6 +64,8 @@ pub struct Shared {
 pub struct CheckpointLine {
     /// The epoch that tasks which read sources should end next.
     pub epoch: Arc<AtomicU64>,
+    /// The reports that come now should hold everything, not what changed: a savepoint is to be made of them.
+    pub whole: Arc<AtomicBool>,
     /// What each task remembers at the end of an epoch.
     pub reports: Sender<TaskReport>,
 }
@@ -367,7 +369,8 @@ impl Worker {
                 prepared.push((number, parts));
             }
         }
-        let pieces = pieces(&mut self.task, &mut self.chains)?;
+        let whole = line.whole.load(Ordering::Acquire);
+        let pieces = pieces(&mut self.task, &mut self.chains, whole)?;
         let mut snapshot = JobSnapshot::default();
         snapshot.add_times(&mut self.task);
         let report = TaskReport {

@@ -496,7 +496,7 @@ impl Driver {
         for (stage, tasks) in self.tasks.iter_mut().enumerate() {
             for (index, task) in tasks.iter_mut().enumerate() {
                 let sizes = self.told.sizes.entry((stage, index)).or_default();
-                for piece in pieces(task, sizes).map_err(TaskError::Step)? {
+                for piece in pieces(task, sizes, false).map_err(TaskError::Step)? {
                     let chain = self.told.chains.entry((piece.step, index)).or_default();
                     if piece.extent == Extent::Whole {
                         chain.clear();

@@ -14,6 +14,7 @@ mod fixed;
 mod fixed_close;
 mod fixed_spill;
 mod groups;
+pub mod inspect;
 mod keys;
 mod results;
 mod round;

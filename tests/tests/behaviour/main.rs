@@ -12,5 +12,6 @@ mod object_store;
 mod pages;
 mod restores;
 mod s3_server;
+mod savepoints;
 mod signals;
 mod spill;

@@ -212,3 +212,15 @@ impl FolderLock {
         Ok(FolderLock(lock))
     }
 }
+
+/// Which process has a folder's lock; none: none, or it cannot be told.
+pub fn lock_holder(folder: &Path) -> Option<String> {
+    use rustix::fs::{FlockOperation, flock};
+    let lock = File::open(folder.join("lock")).ok()?;
+    if flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
+        // Given back when the file is closed, here.
+        return None;
+    }
+    let pid = fs::read_to_string(folder.join("lock")).ok()?;
+    Some(pid.trim().to_owned()).filter(|pid| !pid.is_empty())
+}

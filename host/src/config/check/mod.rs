@@ -65,6 +65,40 @@ pub fn check_file<H: PluginHost>(
     check_text(Texts { text, ..texts }, base, options, host)
 }
 
+/// Where a job file keeps checkpoints, as a plan has it; none: nowhere. Nothing else of it is looked at, so that it can
+/// be asked of a job whose plugins are gone.
+pub fn checkpoint_place(
+    path: &Path,
+    overrides: &[String],
+) -> Result<Option<String>, Box<Problems>> {
+    let mut problems = Problems::new(Texts {
+        file: path.display().to_string(),
+        text: String::new(),
+        overrides: overrides.to_vec(),
+    });
+    match read_text(path) {
+        Ok(text) => problems.texts.text = text,
+        Err(message) => {
+            problems.error(None, message);
+            return Err(Box::new(problems));
+        }
+    }
+    let Some(root) = document::parse(&mut problems) else {
+        problems.sort();
+        return Err(Box::new(problems));
+    };
+    let place = spec::read(&root, &mut problems).checkpoint.map(|c| c.path);
+    if place.is_none() && !problems.errors.is_empty() {
+        problems.sort();
+        return Err(Box::new(problems));
+    }
+    let base = path.parent().unwrap_or(Path::new(""));
+    Ok(place.map(|place| match place.contains("://") {
+        true => place,
+        false => base.join(place).to_string_lossy().into_owned(),
+    }))
+}
+
 pub(super) fn read_text(path: &Path) -> Result<String, String> {
     use std::io::Read as _;
     let file = std::fs::File::open(path).map_err(|e| format!("cannot be read: {e}"))?;
