@@ -269,10 +269,14 @@ impl Job {
             let (stop, status) = (Arc::clone(&stop), Arc::clone(&status));
             let again = Arc::clone(&again);
             let redactor = plan.redactor();
+            let scratch = Arc::clone(assembly.scratch());
             std::thread::Builder::new()
                 .name(format!("{}/supervisor", plan.name))
                 .spawn(move || {
-                    supervise(count, &ended, &stop, &status, &again, &sinks, &redactor);
+                    let ending = supervise(count, &ended, &stop, &again, &sinks, &redactor);
+                    // Before anyone hears of the end, and maybe ends the process.
+                    scratch.remove();
+                    *status.lock() = JobStatus::Ended(ending);
                     drop(running);
                 })
                 .map_err(thread)?;
@@ -415,11 +419,10 @@ fn supervise(
     count: usize,
     ended: &Receiver<(String, Ending)>,
     stop: &Mutex<Option<Sender<std::convert::Infallible>>>,
-    status: &Mutex<JobStatus>,
     again: &AtomicBool,
     sinks: &[Option<Arc<dyn Sink>>],
     redactor: &Redactor,
-) {
+) -> JobEnding {
     let (mut failure, mut stopped) = (None, false);
     for (name, ending) in ended.iter().take(count) {
         match ending {
@@ -449,11 +452,10 @@ fn supervise(
             sinks.iter().flatten().for_each(|s| s.abort());
         }
     }
-    let ending = match failure {
+    match failure {
         // A client library may say which value it did not like.
         Some(text) => JobEnding::Failed(redactor.redact(&text)),
         None if stopped => JobEnding::Stopped,
         None => JobEnding::Finished,
-    };
-    *status.lock() = JobStatus::Ended(ending);
+    }
 }

@@ -88,6 +88,11 @@ impl Assembly {
         })
     }
 
+    /// Where the job's state goes that finds no room in memory.
+    pub fn scratch(&self) -> &Arc<Scratch> {
+        &self.scratch
+    }
+
     /// The stages.
     pub fn graph(&self) -> &Graph {
         &self.graph

@@ -48,6 +48,15 @@ impl Scratch {
         }
     }
 
+    /// Removes the folder: nothing in it is used any more, though someone may still hold it.
+    pub fn remove(&self) {
+        if let Some(made) = self.made.lock().take() {
+            // What cannot be removed now is removed by the next start.
+            let _ = std::fs::remove_dir_all(&made.folder);
+            let _ = std::fs::remove_file(&made.lock_path);
+        }
+    }
+
     /// A new folder in it that no one else gets.
     pub(super) fn folder(&self, step: &str, task: usize) -> Result<PathBuf, SpillError> {
         let mut made = self.made.lock();
@@ -117,11 +126,7 @@ fn make(folder: &Path, lock_path: &Path) -> io::Result<File> {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed now is removed by the next start.
-        if let Some(made) = self.made.get_mut() {
-            let _ = std::fs::remove_dir_all(&made.folder);
-            let _ = std::fs::remove_file(&made.lock_path);
-        }
+        self.remove();
     }
 }
 
