@@ -8,16 +8,9 @@ use rustix::process::Signal;
 use wasmill_tests::kafka::{Broker, Life, Settings, outage};
 use wasmill_tests::wait;
 
-use crate::cluster::{
-    brokers, config, create, create_as, produce, read_all, signal, start, until, write_job,
-};
+use crate::cluster::{brokers, config, create, create_as, produce, signal, start, write_job};
 use crate::kills::{compare, compare_on, fill, fill_into, job};
-
-fn wait_for_results(brokers: &str, topic: &str) -> Result<()> {
-    until("the first results", || {
-        Ok(!read_all(brokers, topic)?.is_empty())
-    })
-}
+use crate::owners::at_work;
 
 #[test]
 fn job_goes_on_by_itself_when_the_broker_was_killed_and_comes_back() -> Result<()> {
@@ -30,7 +23,7 @@ fn job_goes_on_by_itself_when_the_broker_was_killed_and_comes_back() -> Result<(
     let text = job("broker").replace("BROKERS", &own);
     std::fs::write(folder.path().join("job.toml"), text)?;
     let child = start(folder.path(), &["--quiet"])?;
-    wait_for_results(&own, "broker-out")?;
+    at_work(&folder.path().join("checkpoints"))?;
     broker.kill()?;
     std::thread::sleep(outage());
     broker.restart()?;
@@ -50,7 +43,7 @@ fn job_goes_on_by_itself_when_leaders_and_coordinators_move_between_three_broker
     let text = job("moved").replace("BROKERS", &all);
     std::fs::write(folder.path().join("job.toml"), text)?;
     let child = start(folder.path(), &["--quiet"])?;
-    wait_for_results(&all, "moved-out")?;
+    at_work(&folder.path().join("checkpoints"))?;
     // The first one is the controller; every partition, coordinators' ones too, has copies on all three.
     for moved in [1, 2] {
         cluster[moved].kill()?;
@@ -69,7 +62,7 @@ fn job_whose_transaction_timed_out_starts_itself_again_and_writes_each_result_on
     let client = "\n[sink.out.client]\ntransaction.timeout.ms = 1500\n";
     write_job(folder.path(), &format!("{}{client}", job("slept")))?;
     let child = start(folder.path(), &["--quiet"])?;
-    wait_for_results(brokers(), "slept-out")?;
+    at_work(&folder.path().join("checkpoints"))?;
     signal(&child, Signal::STOP)?;
     // Longer than the transaction may take, and than the broker needs to see it.
     std::thread::sleep(Duration::from_secs(4));

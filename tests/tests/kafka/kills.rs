@@ -101,6 +101,28 @@ fn without_places(seen: &mut [Seen]) {
     seen.sort();
 }
 
+/// By partition: how many results that came before, and where the first and the last of them is in the order read.
+fn offsets_of_doubles(seen: &[Seen]) -> String {
+    let (mut known, mut places) = (std::collections::BTreeSet::new(), Vec::new());
+    for (place, one) in seen.iter().enumerate() {
+        if !known.insert((&one.key, &one.value, one.timestamp)) {
+            places.push((one.partition, place));
+        }
+    }
+    let of = |partition: i32| {
+        let all = places.iter().filter(|(p, _)| *p == partition);
+        let all: Vec<usize> = all.map(|(_, place)| *place).collect();
+        let ends = (all.first(), all.last());
+        format!("{partition}: {} at {ends:?}", all.len())
+    };
+    let partitions: std::collections::BTreeSet<i32> = places.iter().map(|(p, _)| *p).collect();
+    partitions
+        .into_iter()
+        .map(of)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
 pub fn compare(topic: &str, said: &str) -> Result<()> {
     compare_on(brokers(), topic, said)
 }
@@ -108,6 +130,7 @@ pub fn compare(topic: &str, said: &str) -> Result<()> {
 pub fn compare_on(brokers: &str, topic: &str, said: &str) -> Result<()> {
     let golden = golden()?;
     let mut seen = read_all(brokers, topic)?;
+    let before = offsets_of_doubles(&seen);
     without_places(&mut seen);
     let twice = seen.windows(2).filter(|w| w[0] == w[1]).count();
     let missing = golden
@@ -116,7 +139,7 @@ pub fn compare_on(brokers: &str, topic: &str, said: &str) -> Result<()> {
         .count();
     ensure!(
         seen == golden,
-        "{said}: {} results, {} expected; {twice} twice, {missing} missing",
+        "{said}: {} results, {} expected; {twice} twice, {missing} missing; places of doubles: {before}",
         seen.len(),
         golden.len()
     );

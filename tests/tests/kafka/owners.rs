@@ -31,7 +31,7 @@ fn newest(folder: &Path) -> Option<u64> {
 }
 
 /// Has committed something, and is in the middle of more.
-fn at_work(folder: &Path) -> Result<()> {
+pub fn at_work(folder: &Path) -> Result<()> {
     until("a few checkpoints", || Ok(manifests(folder) >= 2))
 }
 
