@@ -91,7 +91,8 @@ fn compare(folder: &Path, name: &str, job: impl Fn(Option<&str>) -> String) -> R
     }
     let least =
         |costs: &[Cost], of: fn(&Cost) -> f64| costs.iter().map(of).fold(f64::INFINITY, f64::min);
-    let (cpu, wall): (fn(&Cost) -> f64, fn(&Cost) -> f64) = (|c| c.cpu, |c| c.wall);
+    let cpu: fn(&Cost) -> f64 = |c| c.cpu;
+    let wall: fn(&Cost) -> f64 = |c| c.wall;
     let more = |of| (least(&with, of) / least(&without, of) - 1.0) * 100.0;
     let number = |name: &str| took[name].as_u64().unwrap_or(0);
     println!(
