@@ -69,6 +69,9 @@ impl Stops<'_> {
     }
 }
 
+/// Puts stops in before the control line of this number.
+type Stop<'a> = &'a dyn Fn(&mut Stops, usize);
+
 fn script(case: &Path) -> Result<()> {
     let text = file(case, "script.jsonl")?.context("a script")?;
     let list = file(case, "parallelism")?.unwrap_or(PARALLELISM.into());
@@ -81,7 +84,7 @@ fn script(case: &Path) -> Result<()> {
     let golden = play(folder.path(), "script.jsonl", list[0])?;
     let lines: Vec<&str> = text.lines().collect();
     let last = lines.iter().rposition(|l| is_control(l)).unwrap_or(0);
-    let roads: [(&str, &dyn Fn(&mut Stops, usize)); 3] = [
+    let roads: [(&str, Stop<'_>); 3] = [
         ("stopped after each checkpoint", &|stops, _| {
             stops.checkpoint();
             stops.restart();
