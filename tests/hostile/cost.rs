@@ -111,3 +111,39 @@ fn what_faults_and_compilers_cost() {
         );
     }
 }
+
+/// A neighbour's job, alone and beside one whose guest never gives its core back by itself.
+#[test]
+#[ignore = "measures"]
+fn what_a_neighbour_loses() {
+    let _alone = alone();
+    let engine = shared_engine();
+    let neighbour =
+        Attack::transform(&transform(&Guest::default()), "").input(&lines(400_000, usize::MAX));
+    let folder = neighbour.folder();
+    let permits = Permits::per_core();
+    let least = || {
+        let once = |_| {
+            let started = Stopwatch::start();
+            let outcome = neighbour.run_in(folder.path(), &engine, permits.clone());
+            assert_eq!(outcome.ending, Ending::Finished);
+            started.elapsed()
+        };
+        (0..5).map(once).min().unwrap_or_default()
+    };
+    let before = least();
+    let settings = "record-deadline = \"3s\"\ncall-deadline = \"3s\"";
+    let attack =
+        Attack::transform(&transform(&body("(loop $l (br $l))")), settings).input("x\nx\nx\n");
+    let attacked = attack.folder();
+    let beside = std::thread::scope(|scope| {
+        let attack = scope.spawn(|| attack.run_in(attacked.path(), &engine, permits.clone()));
+        let beside = least();
+        assert!(
+            !attack.is_finished(),
+            "the attack was over before the measurement"
+        );
+        beside
+    });
+    println!("a neighbour takes {before:.1?} alone, {beside:.1?} beside an endless loop, at best");
+}
