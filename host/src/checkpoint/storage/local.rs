@@ -213,14 +213,18 @@ impl FolderLock {
     }
 }
 
-/// Which process has a folder's lock; none: none, or it cannot be told.
+/// Which process has a folder's lock; none: none, or it cannot be told. Does not try the lock: a job that starts in that
+/// moment would find it taken.
 pub fn lock_holder(folder: &Path) -> Option<String> {
-    use rustix::fs::{FlockOperation, flock};
-    let lock = File::open(folder.join("lock")).ok()?;
-    if flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
-        // Given back when the file is closed, here.
-        return None;
-    }
-    let pid = fs::read_to_string(folder.join("lock")).ok()?;
+    use std::os::unix::fs::MetadataExt as _;
+    let lock = folder.join("lock");
+    let inode = format!(":{}", fs::metadata(&lock).ok()?.ino());
+    let is_it = |line: &str| {
+        let mut words = line.split_whitespace();
+        words.any(|w| w == "FLOCK") && words.any(|w| w.ends_with(&inode))
+    };
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().any(is_it).then_some(())?;
+    let pid = fs::read_to_string(lock).ok()?;
     Some(pid.trim().to_owned()).filter(|pid| !pid.is_empty())
 }
