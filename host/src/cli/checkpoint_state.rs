@@ -161,7 +161,9 @@ fn text(manifest: &Manifest) -> String {
     out += "\npositions\n";
     for p in &manifest.positions {
         let ended = if p.ended { ", read to its end" } else { "" };
-        let line = format!("{}: {}{ended}", p.name, p.position);
+        // Spaces, so that it can be folded.
+        let position = p.position.to_string().replace(",\"", ", \"");
+        let line = format!("{}: {position}{ended}", p.name);
         out += &fold(&format!("  {} {}  ", p.source, p.partition), 4, &line);
         if !out.ends_with('\n') {
             out.push('\n');
