@@ -243,6 +243,13 @@ impl Producer {
         Fault::take(error, "put offsets into the transaction")
     }
 
+    /// Gives the transaction up: nothing of it is ever visible.
+    pub fn abort(&self, wait: Duration) -> Result<(), Fault> {
+        // SAFETY: as above.
+        let error = unsafe { sys::rd_kafka_abort_transaction(self.client.rk(), millis(wait)) };
+        Fault::take(error, "abort the transaction")
+    }
+
     /// Makes the transaction visible. Call it when nothing waits any more (`drain`): it would wait in long steps.
     pub fn commit(&self, wait: Duration) -> Result<(), Fault> {
         // SAFETY: as above.

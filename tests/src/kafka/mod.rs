@@ -123,14 +123,17 @@ impl Broker {
     fn wait_for_start(&mut self, log: &Path) -> Result<()> {
         let begun = Instant::now();
         let address: SocketAddr = self.address.parse()?;
+        // In the moment of its exec, a process has no command line.
+        let mut gone = 0;
         loop {
             let text = fs::read_to_string(log).unwrap_or_default();
             if text.contains("Kafka Server started") && TcpStream::connect(address).is_ok() {
                 return Ok(());
             }
             let tail = || text.lines().rev().take(30).collect::<Vec<_>>().join("\n");
+            gone = if alive(self.pid) { 0 } else { gone + 1 };
             ensure!(
-                alive(self.pid),
+                gone < 5,
                 "the broker ended at its start (newest line first):\n{}",
                 tail()
             );

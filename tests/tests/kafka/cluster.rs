@@ -137,6 +137,7 @@ pub fn produce_as<'a>(
 ) -> Result<()> {
     let producer: BaseProducer = client
         .clone()
+        .set("enable.idempotence", "true")
         .set("queue.buffering.max.messages", "1000000")
         .create()?;
     for (partition, key, value, time) in records {

@@ -159,6 +159,7 @@ impl Transactions {
             }
         }
         crash::at(CrashPoint::TransactionsTakenOver);
+        settle(&producer, &id, marker_topic)?;
         let reader = reader(plan, &id, "read_committed").map_err(CommitError::Failed)?;
         let marker = marker(&reader, marker_topic).map_err(CommitError::Undecided)?;
         Ok(Transactions {
@@ -376,6 +377,30 @@ fn marker_at(topic: &str, offset: i64, metadata: String) -> PartitionOffset {
         offset,
         metadata,
     }
+}
+
+/// Makes sure that the marker is read as it is. A coordinator that just started answers with what it knew some seconds
+/// before its end, until its log is confirmed again; an older marker would have results come twice. An offset that it
+/// confirms lies behind all others, so then it knows them; the transaction that has it is given up.
+fn settle(producer: &Producer, id: &str, topic: &str) -> Result<(), CommitError> {
+    let probe = [marker_at(topic, 0, String::new())];
+    let begun = Stopwatch::start();
+    let retried = |call: &dyn Fn() -> Result<(), Fault>| loop {
+        match call() {
+            Ok(()) => return Ok(()),
+            Err(fault) if fault.retriable && begun.elapsed() < WAIT => {}
+            Err(fault) if comes_again(fault.code) => {
+                return Err(CommitError::Failed(fault.to_string()));
+            }
+            Err(fault) => {
+                let why = format!("transactional id {id}: {fault}");
+                return Err(CommitError::Undecided(producer.client().explain(why)));
+            }
+        }
+    };
+    retried(&|| producer.begin())?;
+    retried(&|| producer.add_offsets(&group(id), &probe, Duration::from_secs(10)))?;
+    retried(&|| producer.abort(Duration::from_secs(10)))
 }
 
 /// A client that reads the marker.
