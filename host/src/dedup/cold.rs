@@ -84,8 +84,7 @@ impl DedupStep {
             return Ok(());
         }
         let leaving = leaving.into_iter().map(|(_, id)| id).collect();
-        self.keys
-            .evict(leaving, |times, value| encode(times, value), dues)?;
+        self.keys.evict(leaving, encode, dues)?;
         self.accepted = TimeQueue::default();
         self.times = 0;
         for id in self.keys.ids() {

@@ -152,10 +152,10 @@ impl Step for DedupStep {
         self.watermark = self
             .watermark
             .max(if at.end { Watermark::END } else { at.watermark });
-        if self.due.is_empty() {
-            if let Some(until) = self.forgotten_until() {
-                self.due = self.accepted.pop_until(until);
-            }
+        if self.due.is_empty()
+            && let Some(until) = self.forgotten_until()
+        {
+            self.due = self.accepted.pop_until(until);
         }
         for (ts, key) in self.due.drain(self.due.len().saturating_sub(FORGET_MAX)..) {
             let times = self.keys.get_mut(key);

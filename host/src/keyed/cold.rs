@@ -19,6 +19,9 @@ const CLOCKS: usize = 3;
 /// Times at which a key is wanted back, by clock.
 pub type Dues = [Option<i64>; CLOCKS];
 
+/// When a key is wanted back, and the key.
+type Due = (i64, Vec<u8>);
+
 /// Bytes of entries read at once.
 const SCAN_BYTES: usize = 256 << 10;
 /// Names of removed keys that are remembered before the vault is told.
@@ -215,7 +218,7 @@ impl ColdKeys {
         clock: usize,
         until: i64,
         most: usize,
-    ) -> Result<(Vec<(i64, Vec<u8>)>, bool), SpillError> {
+    ) -> Result<(Vec<Due>, bool), SpillError> {
         let mut found: Vec<(i64, Vec<u8>)> = Vec::new();
         if self.next[clock].is_none_or(|next| next > until) {
             return Ok((found, false));
@@ -368,7 +371,7 @@ impl<T> KeyMap<T> {
         clock: usize,
         until: i64,
         most: usize,
-    ) -> Result<(Vec<(i64, Vec<u8>)>, bool), SpillError> {
+    ) -> Result<(Vec<Due>, bool), SpillError> {
         match &self.cold {
             Some(cold) => cold.due(clock, until, most),
             None => Ok((Vec::new(), false)),

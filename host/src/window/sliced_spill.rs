@@ -21,6 +21,9 @@ const BYTES_A_TURN: usize = 1 << 20;
 /// A key of a slice, by the key, then the slice's place: what comes first.
 type Head = Reverse<(Option<Vec<u8>>, usize)>;
 
+/// A group of a slice: whether it is in memory (else in the vault), and its key.
+type NextGroup<'a> = (bool, Option<&'a [u8]>);
+
 /// A window on its way out.
 #[derive(Debug)]
 pub(super) struct StreamedFiring {
@@ -41,12 +44,12 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// Whether its next group is in memory (else in the vault), and its key; none: it is done.
+    /// Its next group; none: it is done.
     fn next<'a>(
         &'a mut self,
         core: &Core,
         slices: &'a FixedWindows,
-    ) -> Result<Option<(bool, Option<&'a [u8]>)>, StepError> {
+    ) -> Result<Option<NextGroup<'a>>, StepError> {
         let w = &slices.windows[self.slice as usize];
         let group = self.groups.last().map(|g| w.key(*g));
         let spilled = self.scan.peek(core, w)?.map(|(_, key)| key);
