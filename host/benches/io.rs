@@ -42,6 +42,7 @@ fn file(path: &Path, format: FormatSpec, partitions: Option<usize>) -> SourcePla
             pattern,
             partitions,
             watch_ms: None,
+            reach: Default::default(),
         },
         format,
     )

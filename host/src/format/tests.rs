@@ -151,7 +151,7 @@ fn kinds_take_what_the_contract_says_and_nothing_is_coerced() {
         .unwrap()
         .issues
         .iter()
-        .map(|i| &*i.message)
+        .map(|i| i.message)
         .collect();
     assert_eq!(
         messages[0],
