@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use wasmill_tests::{Ended, command, lines_of_parts, root, run, wait};
 
-/// Paced, so that it can be met while it runs.
+/// Paced, so that it can be met while it runs: tests leave it many times the time that they need,
+/// and let what is left go at full speed ([`unpaced`]).
 fn job(records: u32, rate: u32) -> String {
     format!(
         r#"
@@ -42,6 +43,12 @@ path = "out"
 format = "json"
 "#
     )
+}
+
+/// The same job without a pace: that is no change of it, so it goes on from any of its checkpoints.
+fn unpaced(job: &str) -> String {
+    let lines = job.lines().filter(|line| !line.starts_with("rate ="));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn folder(job: &str) -> Result<tempfile::TempDir> {
@@ -103,9 +110,9 @@ fn stopped(job: &str) -> Result<(tempfile::TempDir, String)> {
 #[test]
 fn job_stopped_with_savepoints_and_started_at_other_parallelism_writes_what_it_would_have_written()
 -> Result<()> {
-    let job = job(12_000, 6_000);
+    let job = job(60_000, 1_000);
     let golden = {
-        let folder = folder(&job.replace("rate = 6000", "rate = 100000"))?;
+        let folder = folder(&unpaced(&job))?;
         start(folder.path(), &[]).and_then(wait)?.expect_code(0)?;
         lines_of_parts(&folder.path().join("out"))?
     };
@@ -131,6 +138,7 @@ fn job_stopped_with_savepoints_and_started_at_other_parallelism_writes_what_it_w
     }
     // Checkpoints may be lost by now: the savepoint needs none of them.
     fs::remove_dir_all(path.join("checkpoints"))?;
+    fs::write(path.join("job.toml"), unpaced(&job))?;
     let child = start(path, &["--restore", &restore])?;
     wait(child)?.expect_code(0)?;
     ensure!(lines_of_parts(&path.join("out"))? == golden, "other lines");
@@ -174,9 +182,10 @@ fn savepoint_that_cannot_be_taken_says_why_and_the_job_goes_on() -> Result<()> {
 
 #[test]
 fn changed_job_is_refused_with_what_differs_until_its_state_is_given_up() -> Result<()> {
-    let text = job(2_000, 2_000);
+    let text = job(30_000, 1_000);
     let (folder, last) = stopped(&text)?;
     let path = folder.path();
+    let text = unpaced(&text);
     let changed = text.replace("tumbling = \"5s\"", "tumbling = \"7s\"");
     fs::write(path.join("job.toml"), &changed)?;
     let restore = |more: &[&str]| {
@@ -213,7 +222,7 @@ fn changed_job_is_refused_with_what_differs_until_its_state_is_given_up() -> Res
 
 #[test]
 fn step_that_is_added_starts_empty_and_the_others_keep_their_state() -> Result<()> {
-    let text = job(2_000, 2_000);
+    let text = job(30_000, 1_000);
     let (folder, last) = stopped(&text)?;
     let path = folder.path();
     let more = text.replace(
@@ -221,7 +230,7 @@ fn step_that_is_added_starts_empty_and_the_others_keep_their_state() -> Result<(
         "[step.counts]\nfrom = \"in\"\nwindow = { tumbling = \"5s\" }\naggregate = \"std.count\"\n\
          [sink.counted]\nfrom = \"counts\"\ntype = \"file\"\npath = \"counted\"\n[sink.out]",
     );
-    fs::write(path.join("job.toml"), more)?;
+    fs::write(path.join("job.toml"), unpaced(&more))?;
     let ended = wasmill(path, &["run", "job.toml", "--restore", &last])?.expect_code(0)?;
     ensure!(
         ended.stderr.contains("counts") && ended.stderr.contains("it is new"),
@@ -229,7 +238,7 @@ fn step_that_is_added_starts_empty_and_the_others_keep_their_state() -> Result<(
         ended.stderr
     );
     let golden = {
-        let folder = self::folder(&text.replace("rate = 2000", "rate = 100000"))?;
+        let folder = self::folder(&unpaced(&text))?;
         start(folder.path(), &[]).and_then(wait)?.expect_code(0)?;
         lines_of_parts(&folder.path().join("out"))?
     };
@@ -279,7 +288,7 @@ fn counts(version: u8, migrates: bool) -> Result<Vec<u8>> {
 
 #[test]
 fn newer_plugin_migrates_the_state_of_an_older_one_and_one_that_cannot_is_refused() -> Result<()> {
-    let text = job(2_000, 2_000)
+    let text = job(30_000, 1_000)
         .replace(
             "aggregate = \"std.sum\"\nconfig = { field = \"/v\" }",
             "aggregate = \"c.count\"",
@@ -297,6 +306,7 @@ fn newer_plugin_migrates_the_state_of_an_older_one_and_one_that_cannot_is_refuse
     savepoint(path, &["--to", "first"])?;
     savepoint(path, &["--stop", "--to", "last"])?;
     wait(child)?.expect_code(0)?;
+    fs::write(path.join("job.toml"), unpaced(&text))?;
     fs::write(&plugin, counts(2, false)?)?;
     let all = ["run", "job.toml", "--restore", "last"];
     let refused = wasmill(path, &all)?.expect_code(1)?;
@@ -318,7 +328,7 @@ fn newer_plugin_migrates_the_state_of_an_older_one_and_one_that_cannot_is_refuse
         let digits = count.split(|c: char| !c.is_ascii_digit()).next();
         sum += digits.context("a number")?.parse::<u64>()?;
     }
-    ensure!(sum > 2_000 && (sum - 2_000) % 999 == 0, "{sum}");
+    ensure!(sum > 30_000 && (sum - 30_000) % 999 == 0, "{sum}");
     // The way back is none: version 1 knows nothing of version 2's state.
     let back = self::folder(&text)?;
     fs::write(back.path().join("counts.wat"), counts(2, true)?)?;
@@ -337,7 +347,7 @@ fn newer_plugin_migrates_the_state_of_an_older_one_and_one_that_cannot_is_refuse
 
 #[test]
 fn checkpoints_are_listed_looked_into_verified_and_removed() -> Result<()> {
-    let text = job(100_000, 2_000)
+    let text = job(100_000, 1_000)
         .replace("tumbling = \"5s\"", "tumbling = \"30d\"")
         // Few keys: each is there after a few records.
         .replace("int 0 200", "int 7 8");
