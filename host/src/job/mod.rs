@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use crate::config::{Plan, Redactor};
 use crate::runtime::assemble::{Assembly, AssemblySettings};
-use crate::runtime::permits::Permits;
+use crate::runtime::permits::{Pace, Permits};
 use crate::runtime::task::TaskError;
 use crate::runtime::worker::{self, CheckpointLine, Ending, Shared};
 use crate::sink::kafka::Transactions;
@@ -178,14 +178,18 @@ impl Job {
             }
         };
         let transactions = commit.transactions().cloned();
-        let assembly = Arc::new(Assembly::new(Arc::clone(&plan), settings)?);
+        let (stop, stopped) = worker::stop_channel();
+        let pace = Pace {
+            permits: environment.permits.clone(),
+            stop: stopped.clone(),
+        };
+        let assembly = Arc::new(Assembly::new(Arc::clone(&plan), settings)?.paced(pace));
         let sinks = sinks::open(
             &assembly,
             beginning.as_ref(),
             &environment.console,
             transactions.as_ref(),
         )?;
-        let (stop, stopped) = worker::stop_channel();
         let (endings, ended) = unbounded();
         let keeper = beginning
             .as_ref()

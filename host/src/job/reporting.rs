@@ -241,6 +241,16 @@ fn notes(job: &Job) -> Vec<String> {
             ));
         }
     }
+    for (step, c) in plan.steps.iter().zip(&counters.steps) {
+        let waited = c.function().map(|s| s.backed_off).unwrap_or_default();
+        if !waited.is_zero() {
+            notes.push(format!(
+                "{} waited {:.1} s in all, because its records failed one after the other",
+                step.name,
+                waited.as_secs_f64()
+            ));
+        }
+    }
     if !job.passed_over().is_empty() {
         notes.push(format!(
             "broken checkpoints were passed over: {}",

@@ -220,6 +220,8 @@ pub struct FunctionStats {
     pub traps: u64,
     /// Instances made.
     pub instances: u64,
+    /// Wall time that it waited because its records failed one after the other.
+    pub backed_off: std::time::Duration,
 }
 
 impl FunctionStats {
@@ -231,6 +233,7 @@ impl FunctionStats {
         self.memory_bytes_peak = self.memory_bytes_peak.max(other.memory_bytes_peak);
         self.traps += other.traps;
         self.instances += other.instances;
+        self.backed_off += other.backed_off;
     }
 }
 

@@ -21,6 +21,9 @@ use crate::time::Stopwatch;
 /// waited for. Time spent in it does not count against the call.
 pub type YieldHook = Arc<dyn Fn() + Send + Sync>;
 
+/// Called where a function that keeps failing is to wait so long: between two calls, on the task's thread.
+pub type PauseHook = Arc<dyn Fn(Duration) + Send + Sync>;
+
 /// Takes a guest's log line: level, text. Lines are bounded already.
 pub type LogSink = Arc<dyn Fn(&LogLine<'_>) + Send + Sync>;
 

@@ -13,8 +13,11 @@ use wasmtime::{AsContextMut, Store, UpdateDeadline};
 use super::abi::descriptor;
 use super::abi::types::{DescriptorOut, FailureOut, Level};
 use super::failure::{Abort, CallFailure, Wrong, describe};
-use super::host::{HostState, InstanceTag, LogSink, YieldHook, refused_words, thread_cpu_time};
+use super::host::{
+    HostState, InstanceTag, LogSink, PauseHook, YieldHook, refused_words, thread_cpu_time,
+};
 use super::limits::Limits;
+use super::limits::back_off;
 use super::load::Plugin;
 use super::metrics::{Metric, Metrics};
 use super::{Descriptor, Fault, FunctionKind, FunctionStats, RejectKind};
@@ -34,6 +37,8 @@ pub struct InstanceOptions {
     pub fail_fast: bool,
     /// Where CPU permits are given back and waited for.
     pub on_yield: Option<YieldHook>,
+    /// Where a function that keeps failing waits; none: it does not.
+    pub on_pause: Option<PauseHook>,
     /// Where log lines go; none: `tracing`.
     pub log: Option<LogSink>,
 }
@@ -412,6 +417,7 @@ impl Guest {
         }
         self.failed_in_a_row += 1;
         if self.failed_in_a_row <= self.limits.failures_in_a_row_max {
+            self.back_off(kind);
             return Ok(());
         }
         let words = format!(
@@ -420,6 +426,26 @@ impl Guest {
             kind.name()
         );
         Err(fatal(words, RejectKind::Quarantined))
+    }
+
+    /// Waits, when it is time to, before the next record is tried.
+    fn back_off(&mut self, kind: RejectKind) {
+        let (Some(pause), Some(hook)) = (back_off(self.failed_in_a_row), &self.options.on_pause)
+        else {
+            return;
+        };
+        tracing::warn!(
+            job = &*self.tag.job,
+            step = &*self.tag.step,
+            partition = self.tag.partition,
+            "{} records in a row failed, the last by {}; the next is tried in {} ms",
+            self.failed_in_a_row,
+            kind.name(),
+            pause.as_millis()
+        );
+        let waited = Stopwatch::start();
+        hook(pause);
+        self.stats.backed_off += waited.elapsed();
     }
 
     /// Drops the instance without a word to it: it trapped, or is not to be trusted.

@@ -7,6 +7,26 @@ use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
+/// Failures in a row from which a function waits.
+const BACK_OFF_FROM: u64 = 64;
+/// How long it waits then. It doubles whenever the failures in a row do.
+const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
+/// The longest wait: a job that is mended by its data (another topic's records among its own) must not stand
+/// for minutes.
+const BACK_OFF_MAX: Duration = Duration::from_secs(10);
+
+/// How long a function that failed on so many records in a row waits before it gets the next; none: not now.
+/// Up to the 10,000 after which it gets no more where nothing else is set, that is 2.5 s in all: little to one
+/// who waits, and a job that does nothing but fail no longer takes a core.
+pub(super) fn back_off(failed_in_a_row: u64) -> Option<Duration> {
+    let times = failed_in_a_row / BACK_OFF_FROM;
+    if times == 0 || failed_in_a_row % BACK_OFF_FROM != 0 || !times.is_power_of_two() {
+        return None;
+    }
+    let wait = BACK_OFF_FIRST.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX));
+    Some(wait.min(BACK_OFF_MAX))
+}
+
 /// Limits of one instance and of one call. Sizes in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -482,6 +502,28 @@ mod tests {
     #[test]
     fn defaults_are_within_the_maximum() {
         assert_eq!(Limits::default().clamped(), Limits::default());
+    }
+
+    #[test]
+    fn waits_double_with_the_failures_in_a_row_up_to_ten_seconds() {
+        let waits: Vec<(u64, u64)> = (0..=10_000)
+            .filter_map(|n| Some((n, back_off(n)?.as_millis() as u64)))
+            .collect();
+        assert_eq!(
+            waits,
+            [
+                (64, 10),
+                (128, 20),
+                (256, 40),
+                (512, 80),
+                (1024, 160),
+                (2048, 320),
+                (4096, 640),
+                (8192, 1280)
+            ]
+        );
+        assert_eq!(back_off(64 << 40), Some(BACK_OFF_MAX));
+        assert_eq!(back_off(u64::MAX), None);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use function::{
     FunctionKind, FunctionStats, Join, Joined, OnBad, Process, Processed, Reads, RejectKind,
     Rejected, TimeDomain, TimerOp, Transform, Transformed,
 };
-pub use host::{InstanceTag, LogLine, LogSink, YieldHook};
+pub use host::{InstanceTag, LogLine, LogSink, PauseHook, YieldHook};
 pub use inspect::{FunctionInspection, ImportInspection, ImportStatus, Inspection};
 pub use instance::InstanceOptions;
 pub use limits::{CompileLimits, Limits};

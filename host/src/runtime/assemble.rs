@@ -9,7 +9,8 @@ use crate::config::plan::{
 use crate::dedup::DedupStep;
 use crate::join::JoinStep;
 use crate::plugin::{
-    Aggregate, InstanceOptions, InstanceTag, Join, OpenError, Plugin, Process, Transform,
+    Aggregate, InstanceOptions, InstanceTag, Join, OpenError, PauseHook, Plugin, Process,
+    Transform, YieldHook,
 };
 use crate::process::{ProcessSpec, ProcessStep};
 use crate::record::NodeIndex;
@@ -18,6 +19,7 @@ use crate::runtime::graph::{Graph, GraphOptions, GraphSink, Root, Route, Slot};
 use crate::runtime::message::TimeId;
 use crate::runtime::needs;
 use crate::runtime::operators::{KeyStep, TransformStep};
+use crate::runtime::permits::Pace;
 use crate::runtime::policy::{ErrorPolicy, OriginNames};
 use crate::runtime::task::{KeyedSlot, LOCAL, Task, TaskError, TaskSettings, TaskSlot, TaskSource};
 use crate::sink::{SinkError, SinkWriter};
@@ -40,6 +42,8 @@ pub struct Assembly {
     /// What the job's state may take, and where it goes beyond that.
     budget: Arc<StateBudget>,
     scratch: Arc<Scratch>,
+    /// How its tasks leave room for others; none: there are none (`wasmill test`).
+    pace: Option<Pace>,
 }
 
 /// How tasks are made.
@@ -85,7 +89,16 @@ impl Assembly {
             tables,
             budget,
             scratch,
+            pace: None,
         })
+    }
+
+    /// The same, whose tasks leave room for others within a plugin's call.
+    pub fn paced(self, pace: Pace) -> Assembly {
+        Assembly {
+            pace: Some(pace),
+            ..self
+        }
     }
 
     /// Where the job's state goes that finds no room in memory.
@@ -444,7 +457,15 @@ impl Opening<'_> {
             .with_options(InstanceOptions {
                 paranoid: assembly.settings.paranoid,
                 fail_fast: self.step.on_error == OnError::Fail,
-                ..InstanceOptions::default()
+                on_yield: assembly.pace.clone().map(|pace| {
+                    let hook: YieldHook = Arc::new(move || pace.give_way());
+                    hook
+                }),
+                on_pause: assembly.pace.clone().map(|pace| {
+                    let hook: PauseHook = Arc::new(move |time| pace.pause(time));
+                    hook
+                }),
+                log: None,
             })
     }
 

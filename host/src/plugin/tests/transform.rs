@@ -421,3 +421,24 @@ fn without_interruption_everything_else_is_the_same() {
     let (out, rejected) = run_with(load_with(LETTERS, limits), "letters", &[".", "t", "."]);
     assert_eq!((out.len(), rejected.len()), (2, 1));
 }
+
+#[test]
+fn a_function_that_keeps_failing_waits_ever_longer_and_not_after_one_that_works() {
+    let pauses = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let kept = pauses.clone();
+    let hook: PauseHook = Arc::new(move |time| kept.lock().unwrap().push(time.as_millis()));
+    let plugin = load(LETTERS).with_options(InstanceOptions {
+        on_pause: Some(hook),
+        ..Default::default()
+    });
+    let mut function = transform_of(&plugin, "letters");
+    let mut run = |letters: &[&str]| {
+        function.process(&mut records(letters)).unwrap();
+        std::mem::take(&mut *pauses.lock().unwrap())
+    };
+    let failing = vec!["t"; 300];
+    assert_eq!(run(&failing), [10, 20, 40]);
+    assert_eq!(run(&failing), [80]);
+    assert_eq!(run(&["."]), [0; 0]);
+    assert_eq!(run(&failing), [10, 20, 40]);
+}
