@@ -16,6 +16,7 @@
 //! it: then nobody had taken over before. Its files of state have names of their own, and it removes only what it had
 //! listed before it renewed the lease.
 
+use crate::config::conceal;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -99,7 +100,7 @@ impl CheckpointStore {
     pub fn open(place: &str, clock: &Clock) -> Result<CheckpointStore, StoreError> {
         let fail = |kind, doing: &str, why: String| StoreError {
             kind,
-            place: place.to_owned(),
+            place: conceal(place),
             doing: doing.to_owned(),
             why,
         };
@@ -169,7 +170,7 @@ impl CheckpointStore {
     pub fn read_only(place: &str) -> Result<CheckpointStore, StoreError> {
         let fail = |why: String| StoreError {
             kind: StoreErrorKind::Failed,
-            place: place.to_owned(),
+            place: conceal(place),
             doing: "open".into(),
             why,
         };
@@ -186,7 +187,7 @@ impl CheckpointStore {
     pub fn new_place(place: &str) -> Result<CheckpointStore, StoreError> {
         let fail = |why: String| StoreError {
             kind: StoreErrorKind::Failed,
-            place: place.to_owned(),
+            place: conceal(place),
             doing: "open".into(),
             why,
         };

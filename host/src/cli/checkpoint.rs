@@ -39,7 +39,7 @@ pub fn found_in(store: &CheckpointStore) -> Result<Vec<Found>, Exit> {
 
 /// Prints what went wrong.
 pub fn failed(why: &str) -> Exit {
-    eprintln!("error: {why}");
+    eprintln!("error: {}", crate::config::conceal(why));
     Exit::Failed
 }
 

@@ -51,6 +51,7 @@ impl Shown {
 
     /// Something that is wrong and does not end the job: told even where progress is not shown.
     pub fn warn(&self, text: &str) {
+        let text = &crate::config::conceal(text);
         match self {
             Shown::Nothing => eprintln!("warning: {text}"),
             Shown::Line(bar) => bar.suspend(|| eprintln!("warning: {text}")),

@@ -11,7 +11,7 @@ use super::check::{plan_or_exit, show_warnings};
 use super::progress::Shown;
 use super::style::{Style, colour_on_stderr};
 use super::summary;
-use crate::config::{Mode, Plan};
+use crate::config::{Mode, Plan, conceal};
 use crate::control::Server;
 use crate::job::report::Summary;
 use crate::job::reporting::{self, ProgressMeter};
@@ -71,7 +71,7 @@ pub fn run(arguments: RunArguments) -> Exit {
             eprint!("{}", summary::text(&summary));
         }
     }
-    let Some(message) = failure else {
+    let Some(message) = failure.map(|message| conceal(&message)) else {
         return Exit::Fine;
     };
     // The last line of standard error says why.

@@ -8,7 +8,7 @@ use super::Exit;
 use super::args::SavepointArguments;
 use super::place::{Where, refuse};
 use crate::checkpoint::storage::local::lock_holder;
-use crate::config::show_size;
+use crate::config::{conceal, show_size};
 use crate::control::{Answer, AskError, Request, ask};
 use crate::job::{NoSavepoint, Savepoint, SavepointRequest};
 
@@ -27,6 +27,7 @@ pub fn run(arguments: SavepointArguments) -> Exit {
         stop: arguments.stop,
     };
     let failed = |kind: &str, message: String, exit: Exit| {
+        let message = conceal(&message);
         if arguments.json {
             println!(
                 "{}",

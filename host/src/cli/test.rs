@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Exit;
 use super::args::TestArguments;
 use super::check::plan_or_exit;
-use crate::config::{Mode, Plan};
+use crate::config::{Mode, Plan, conceal};
 use crate::script::diff::diff;
 use crate::script::play::{PlayError, play};
 
@@ -39,7 +39,7 @@ pub fn run(arguments: TestArguments) -> Exit {
 /// Drives the job by the script; what comes out goes to standard output, what differs to standard error.
 fn test_job(plan: Plan, options: &TestOptions) -> Exit {
     let failed = |message: &dyn std::fmt::Display| {
-        eprintln!("error: {message}");
+        eprintln!("error: {}", conceal(&message.to_string()));
         Exit::Failed
     };
     let expected = match options.expect.as_deref().map(read_lines).transpose() {

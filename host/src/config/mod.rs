@@ -6,6 +6,7 @@
 //! This module reads the job file and the schemas of plugins; it starts nothing.
 
 mod check;
+mod conceal;
 mod delivery;
 mod document;
 #[cfg(test)]
@@ -27,6 +28,7 @@ mod tests;
 mod values;
 
 pub use check::{CheckOptions, Mode, check_file, check_text, checkpoint_place};
+pub use conceal::{conceal, is_secret_name};
 pub use delivery::{Delivery, delivery};
 pub use host::{FunctionInfo, LoadedPlugin, PluginHost, PluginRequest};
 pub use kafka::{

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::conceal::is_secret_name;
 use super::kafka::ClientSetting;
 use super::secret::Redactor;
 use crate::plugin::{Descriptor, FunctionKind};
@@ -54,7 +55,7 @@ impl<P> Plan<P> {
             _ => None,
         });
         let mut redactor = Redactor::default();
-        let with_secrets = |s: &&ClientSetting| s.text.has_references();
+        let with_secrets = |s: &&ClientSetting| s.text.has_references() || is_secret_name(&s.name);
         for setting in sources.chain(sinks).flatten().filter(with_secrets) {
             if let Some(secret) = &setting.value {
                 redactor.add(secret);

@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use super::conceal::{conceal, conceal_in_place};
+
 /// A piece of text: of the job file (origin 0), or of the n-th `--set` (origin n).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
@@ -66,7 +68,7 @@ impl Texts {
                 .get(usize::from(span.origin) - 1)
                 .map_or("--set", String::as_str);
             return Position {
-                file: format!("--set {file}"),
+                file: format!("--set {}", conceal(file)),
                 line: 0,
                 column: 0,
             };
@@ -110,6 +112,7 @@ impl Texts {
         let column = at.column - 1;
         let skipped = if column > 60 { column - 40 } else { 0 };
         let visible = |c: char| if c.is_control() { ' ' } else { c };
+        let line = conceal_in_place(line);
         let shown: String = line.chars().skip(skipped).take(100).map(visible).collect();
         let from = column - skipped;
         if from > shown.chars().count() {
@@ -251,8 +254,8 @@ impl Problems {
                 "file": at.as_ref().map_or(&self.texts.file, |a| &a.file),
                 "line": at.as_ref().map(|a| a.line).filter(|l| *l > 0),
                 "column": at.as_ref().map(|a| a.column).filter(|c| *c > 0),
-                "message": p.message,
-                "help": p.help,
+                "message": conceal(&p.message),
+                "help": p.help.iter().map(|line| conceal(line)).collect::<Vec<_>>(),
             })
         };
         serde_json::json!({
@@ -270,8 +273,9 @@ impl std::fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// One line that does nothing to a terminal, whatever names and paths are in it.
+/// One line without secrets that does nothing to a terminal, whatever names and paths are in it.
 fn plain(text: &str) -> String {
+    let text = &conceal(text);
     let escaped = |c: char| {
         if c.is_control() {
             c.escape_default().to_string()

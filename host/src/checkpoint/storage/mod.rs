@@ -98,6 +98,13 @@ impl Place {
                 "{scheme}:// is no place for checkpoints: name a folder, or s3://bucket/prefix"
             ));
         }
+        // Without a look at what it is: it would stand in every message.
+        if rest.contains(['@', '?']) {
+            return Err(
+                "keys and parameters do not belong in the URL of a bucket: they come from the AWS_* variables; write s3://bucket/prefix"
+                    .into(),
+            );
+        }
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b".-".contains(&c);
         if !(3..=63).contains(&bucket.len()) || !bucket.bytes().all(fits) {

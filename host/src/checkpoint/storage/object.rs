@@ -16,6 +16,7 @@ use object_store::{
 
 use super::memory::too_large;
 use super::{Condition, Object, Storage, StorageError, Version};
+use crate::config::{Redactor, Secret, conceal};
 
 /// Objects larger than this go up in pieces of it: a failed piece is sent again, not all of it.
 const PIECE_BYTES: usize = 16 << 20;
@@ -32,6 +33,7 @@ pub struct ObjectStorage {
     store: AmazonS3,
     prefix: Path,
     runtime: tokio::runtime::Runtime,
+    redactor: Redactor,
 }
 
 impl ObjectStorage {
@@ -52,12 +54,17 @@ impl ObjectStorage {
         if builder.get_config_value(&timeout).is_none() {
             builder = builder.with_config(timeout, REQUEST_TIMEOUT);
         }
-        let store = builder.build().map_err(|e| failed(&e))?;
+        let redactor = redactor(&builder);
+        if let Some(endpoint) = builder.get_config_value(&AmazonS3ConfigKey::Endpoint) {
+            check_endpoint(&endpoint).map_err(|why| StorageError::Failed(why.into()))?;
+        }
+        let store = builder.build().map_err(|e| failed(&redactor, &e))?;
         let prefix = Path::parse(prefix).map_err(|e| StorageError::Failed(e.to_string()))?;
         Ok(ObjectStorage {
             store,
             prefix,
             runtime,
+            redactor,
         })
     }
 
@@ -114,7 +121,7 @@ impl Storage for ObjectStorage {
             Err(Error::NotFound { .. }) if matches!(condition, Condition::Is(_)) => {
                 Err(StorageError::Conflict)
             }
-            Err(e) => Err(failed(&e)),
+            Err(e) => Err(failed(&self.redactor, &e)),
         }
     }
 
@@ -132,13 +139,16 @@ impl Storage for ObjectStorage {
         match self.runtime.block_on(get) {
             Ok(object) => object.map(Some),
             Err(Error::NotFound { .. }) => Ok(None),
-            Err(e) => Err(failed(&e)),
+            Err(e) => Err(failed(&self.redactor, &e)),
         }
     }
 
     fn list(&self) -> Result<Vec<String>, StorageError> {
         let listed = self.store.list_with_delimiter(Some(&self.prefix));
-        let listed = self.runtime.block_on(listed).map_err(|e| failed(&e))?;
+        let listed = self
+            .runtime
+            .block_on(listed)
+            .map_err(|e| failed(&self.redactor, &e))?;
         let names = listed.objects.iter();
         Ok(names
             .filter_map(|meta| meta.location.filename().map(str::to_owned))
@@ -149,7 +159,7 @@ impl Storage for ObjectStorage {
         let at = self.at(name);
         match self.runtime.block_on(self.store.delete(&at)) {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
-            Err(e) => Err(failed(&e)),
+            Err(e) => Err(failed(&self.redactor, &e)),
         }
     }
 }
@@ -162,8 +172,62 @@ fn payload(pieces: &[&[u8]]) -> PutPayload {
     payload.freeze()
 }
 
-/// The store's words, with what lies behind them.
-fn failed(error: &Error) -> StorageError {
+/// Whether the client can go there: it panics where an address is none. The words show nothing of it.
+fn check_endpoint(endpoint: &str) -> Result<(), &'static str> {
+    let rest = endpoint
+        .strip_prefix("https://")
+        .or_else(|| endpoint.strip_prefix("http://"))
+        .ok_or("AWS_ENDPOINT is no address: write https://host, or http://host:port")?;
+    if rest.contains('@') {
+        return Err(
+            "AWS_ENDPOINT has a user in it: keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        );
+    }
+    let wrong = "AWS_ENDPOINT is no address: write https://host, or http://host:port";
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b"-._~/".contains(&c);
+    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "80"));
+    let named = !host.is_empty() && host.bytes().all(plain) && port.parse::<u16>().is_ok();
+    let numbered = |v6: &str| v6.parse::<std::net::Ipv6Addr>().is_ok();
+    let bare = authority
+        .strip_prefix('[')
+        .and_then(|a| a.strip_suffix(']'));
+    let with_port = authority.parse::<std::net::SocketAddrV6>().is_ok();
+    if !(named || with_port || bare.is_some_and(numbered)) || !path.bytes().all(plain) {
+        return Err(wrong);
+    }
+    Ok(())
+}
+
+/// Takes out what opens the store: its answers name keys and what was signed, its settings may hold a password.
+fn redactor(builder: &AmazonS3Builder) -> Redactor {
+    let mut redactor = Redactor::default();
+    for key in [
+        AmazonS3ConfigKey::SecretAccessKey,
+        AmazonS3ConfigKey::Token,
+        AmazonS3ConfigKey::AccessKeyId,
+    ] {
+        if let Some(value) = builder.get_config_value(&key) {
+            redactor.add(&Secret::new(value));
+        }
+    }
+    let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
+    let user = endpoint.as_deref().and_then(|url| {
+        let (_, rest) = url.split_once("://")?;
+        Some(rest.rsplit_once('@')?.0)
+    });
+    // As typed, and each part by itself: a client takes them apart.
+    for part in user
+        .iter()
+        .flat_map(|u| [*u].into_iter().chain(u.split(':')))
+    {
+        redactor.add(&Secret::new(part));
+    }
+    redactor
+}
+
+/// The store's words, with what lies behind them, and without secrets.
+fn failed(redactor: &Redactor, error: &Error) -> StorageError {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -173,5 +237,43 @@ fn failed(error: &Error) -> StorageError {
         }
         source = cause.source();
     }
-    StorageError::Failed(text)
+    StorageError::Failed(conceal(&redactor.redact(&text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_endpoint;
+
+    #[test]
+    fn an_endpoint_is_an_address_without_user() {
+        for good in [
+            "https://s3.eu-1.example.com",
+            "http://127.0.0.1:9000",
+            "http://localhost:9000/",
+            "http://[::1]:9000",
+            "https://[::1]",
+            "https://account.example.com/a/b",
+        ] {
+            assert_eq!(check_endpoint(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "localhost:9000",
+            "ftp://host",
+            "http://",
+            "http://:80",
+            "http://host:x",
+            "http://host:70000",
+            "http://a b",
+            "http://a\nb",
+            "http://[::1",
+            "http://[x]:1",
+            "http://host/?a=b",
+            "user:password@host",
+            "https://user:password@host",
+        ] {
+            let words = check_endpoint(bad).unwrap_err();
+            assert!(words.starts_with("AWS_ENDPOINT "), "{bad}");
+        }
+    }
 }
