@@ -24,8 +24,16 @@ pub fn check_pattern(pattern: &str) -> Result<(), String> {
         .map_err(|e| format!("not a glob: {e} (at byte {})", e.pos))
 }
 
+/// Files that one glob may find: each costs a path, and is a partition with a position in every checkpoint.
+const FILES_MAX: usize = 1_000_000;
+
 /// The files that a glob finds now, in path order.
 pub fn find(pattern: &str) -> Result<Vec<PathBuf>, String> {
+    find_at_most(pattern, FILES_MAX)
+}
+
+/// The same with another bound.
+pub(super) fn find_at_most(pattern: &str, files_max: usize) -> Result<Vec<PathBuf>, String> {
     let options = glob::MatchOptions {
         require_literal_leading_dot: true,
         require_literal_separator: true,
@@ -36,6 +44,11 @@ pub fn find(pattern: &str) -> Result<Vec<PathBuf>, String> {
         let path =
             path.map_err(|e| format!("cannot look into {}: {}", e.path().display(), e.error()))?;
         if path.is_file() {
+            if found.len() == files_max {
+                return Err(format!(
+                    "more than {files_max} files match {pattern}: name fewer, or put them together"
+                ));
+            }
             found.push(path);
         }
     }

@@ -700,3 +700,17 @@ fn memory_source_hands_batches_out_and_goes_on_from_a_position() {
     assert!(matches!(readers[0].read(&LIMITS), Ok(Read::Batch(b, _)) if b.len == 2));
     assert!(matches!(readers[1].read(&LIMITS), Ok(Read::End)));
 }
+
+#[test]
+fn a_glob_that_finds_too_many_files_says_how_many_it_may() {
+    let folder = tempfile::tempdir().unwrap();
+    for n in 0..4 {
+        fs::write(folder.path().join(format!("{n}.txt")), "x").unwrap();
+    }
+    let pattern = folder.path().join("*.txt").display().to_string();
+    assert_eq!(file::find_at_most(&pattern, 4).unwrap().len(), 4);
+    assert_eq!(
+        file::find_at_most(&pattern, 3).unwrap_err(),
+        format!("more than 3 files match {pattern}: name fewer, or put them together")
+    );
+}
