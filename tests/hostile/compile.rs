@@ -291,3 +291,159 @@ fn c10_two_bodies_under_one_name_at_once_are_two_plugins() {
     drop(cache);
     before.expect_nothing_new();
 }
+
+#[test]
+fn g10_data_at_both_ends_of_memory_makes_no_image_of_what_lies_between() {
+    let guest = Guest {
+        memory: "1000",
+        items: "(data (i32.const 0) \"\\00\") (data (i32.const 65535999) \"x\")",
+        ..Guest::default()
+    };
+    let outcome = Attack::transform(&transform(&guest), "").run();
+    assert_eq!(outcome.ending, Ending::Finished, "{outcome:?}");
+    assert_eq!(outcome.out, ["a", "b", "x1", "c", "d"]);
+    // Beyond it: the instance cannot be made, and the job is not started.
+    let guest = Guest {
+        items: "(data (i32.const -1) \"xx\")",
+        ..Guest::default()
+    };
+    match Attack::transform(&transform(&guest), "").run().ending {
+        Ending::Refused(words) => assert!(words.contains("the instance cannot be made"), "{words}"),
+        other => panic!("it should have been refused: {other:?}"),
+    }
+}
+
+#[test]
+fn c03_many_functions_none_of_them_large_are_bounded_all_together() {
+    let body = "(func (param i32) (result i32) (i32.add (local.get 0) (i32.mul (local.get 0) (i32.add (local.get 0) (i32.const 7)))))";
+    let items = body.repeat(40_000);
+    let wat = transform(&Guest {
+        items: &items,
+        ..Guest::default()
+    });
+    let bytes = {
+        // Parsing it takes more memory than another test may see come and go.
+        let _alone = alone();
+        wat::parse_str(&wat).expect("the text parses")
+    };
+    let limits = CompileLimits {
+        memory_bytes: 96 << 20,
+        ..CompileLimits::default()
+    };
+    let attack = Attack::transform("", "").file("mine.wasm", &bytes);
+    match attack.run_by(limits).ending {
+        Ending::Refused(words) => assert!(
+            words.contains("COMPILE_LIMIT: compiling it takes more than 96 MiB of memory"),
+            "{words}"
+        ),
+        other => panic!("it should have been refused: {other:?}"),
+    }
+}
+
+/// A component with this section in it.
+fn component(section: u8, content: &[u8]) -> Vec<u8> {
+    let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+    bytes.push(section);
+    let mut len = content.len();
+    loop {
+        let low = (len & 0x7f) as u8;
+        len >>= 7;
+        bytes.push(if len > 0 { low | 0x80 } else { low });
+        if len == 0 {
+            break;
+        }
+    }
+    bytes.extend_from_slice(content);
+    bytes
+}
+
+#[test]
+fn c04_components_in_components_and_types_of_types_are_turned_away() {
+    let _alone = alone();
+    let nested = (0..1_000).fold(b"\0asm\x0d\0\x01\0".to_vec(), |inner, _| {
+        component(4, &inner)
+    });
+    let module = b"\0asm\x01\0\0\0";
+    let mut modules = b"\0asm\x0d\0\x01\0".to_vec();
+    for _ in 0..1_000 {
+        modules.extend(&component(1, module)[8..]);
+    }
+    let doubled: String = (1..60)
+        .map(|n| format!("(type $t{n} (tuple $t{0} $t{0}))", n - 1))
+        .collect();
+    let types = format!(
+        "(component (type $t0 (tuple u8 u8)) {doubled} (import \"f\" (func (param \"x\" $t59))))"
+    );
+    let before = Left::now();
+    for (bytes, words) in [
+        (
+            nested,
+            "no plugin of this shape is compiled here: it has 9 levels of modules and components inside each other, more than 8",
+        ),
+        (
+            modules,
+            "no plugin of this shape is compiled here: it has 65 nested modules, more than 64",
+        ),
+        (
+            types.into_bytes(),
+            "not valid WebAssembly for this host, at byte",
+        ),
+    ] {
+        let error = load(&shared_engine(), &bytes).expect_err("too much of something");
+        assert!(error.to_string().starts_with(words), "{error}");
+    }
+    before.expect_nothing_new();
+}
+
+#[test]
+fn c11_a_file_that_is_not_the_one_that_the_job_names_is_refused() {
+    let sum = format!("sha256 = \"{}\"", "0".repeat(64));
+    match Attack::transform(&transform(&Guest::default()), &sum)
+        .run()
+        .ending
+    {
+        Ending::Refused(words) => {
+            let line = words.lines().next().unwrap_or_default();
+            assert!(
+                line.ends_with("plugin \"mine\" is another file than this \"sha256\" says"),
+                "{words}"
+            );
+        }
+        other => panic!("it should have been refused: {other:?}"),
+    }
+}
+
+#[test]
+fn c13_a_plugin_whose_files_change_beneath_it_goes_on_as_it_was_loaded() {
+    let _alone = alone();
+    let before = Left::now();
+    let cache = tempfile::tempdir().expect("a scratch folder");
+    let engine = Engine::new(EngineOptions {
+        cache: CacheDir::At(cache.path().to_path_buf()),
+        ..EngineOptions::new(Compiler::Child(host::program()))
+    })
+    .expect("the machine runs WebAssembly");
+    let attack = Attack::transform(&transform(&Guest::default()), "");
+    let folder = attack.folder();
+    // The plugin's own file, and what was compiled of it, end in the middle once the plan is made: were they
+    // mapped, the next look at them would end this process.
+    let outcome = attack.run_changed(folder.path(), &engine, || {
+        let compiled = std::fs::read_dir(cache.path()).expect("a folder").flatten();
+        let mut files: Vec<_> = compiled.map(|entry| entry.path()).collect();
+        assert!(files.len() >= 2, "a key and code: {files:?}");
+        files.push(folder.path().join("mine.wasm"));
+        for file in files.iter().filter(|f| f.is_file()) {
+            let file = std::fs::OpenOptions::new().write(true).open(file);
+            file.and_then(|f| f.set_len(1)).expect("it is cut");
+        }
+    });
+    assert_eq!(outcome.ending, Ending::Finished, "{outcome:?}");
+    assert_eq!(outcome.out, ["a", "b", "x1", "c", "d"]);
+    // The next start sees what stands there now.
+    match attack.run_changed(folder.path(), &engine, || {}).ending {
+        Ending::Refused(words) => assert!(words.contains("not a WebAssembly file"), "{words}"),
+        other => panic!("it should have been refused: {other:?}"),
+    }
+    drop((engine, folder, cache));
+    before.expect_nothing_new();
+}

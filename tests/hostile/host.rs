@@ -192,12 +192,28 @@ impl Attack {
 
     /// Runs it, alone.
     pub fn run_in(&self, folder: &Path, engine: &Engine, permits: Permits) -> Outcome {
+        self.begin(folder, engine, permits, || {})
+    }
+
+    /// The same; `change` comes between the plan and the start.
+    pub fn run_changed(&self, folder: &Path, engine: &Engine, change: impl FnOnce()) -> Outcome {
+        self.begin(folder, engine, Permits::per_core(), change)
+    }
+
+    fn begin(
+        &self,
+        folder: &Path,
+        engine: &Engine,
+        permits: Permits,
+        change: impl FnOnce(),
+    ) -> Outcome {
         let output = Output::default();
         let ending = start(
             &folder.join("job.toml"),
             engine,
             &self.operator,
             environment(permits, &output, self.paranoid),
+            change,
         )
         .map_or_else(Ending::Refused, end);
         let (mut out, mut letters, mut log) = (Vec::new(), Vec::new(), Vec::new());
@@ -247,6 +263,7 @@ fn start(
     engine: &Engine,
     operator: &Operator,
     environment: Environment,
+    change: impl FnOnce(),
 ) -> Result<Result<Started, String>, String> {
     let host = EngineHost::with(engine.clone(), operator);
     let options = CheckOptions {
@@ -254,6 +271,7 @@ fn start(
         ..CheckOptions::default()
     };
     let plan = check_file(job, &options, &host).map_err(|p| p.render())?;
+    change();
     Ok(Job::start(plan, environment).map_err(|e| e.to_string()))
 }
 
@@ -277,7 +295,7 @@ pub fn shared_engine() -> Engine {
 }
 
 /// The neighbour at work.
-struct Neighbour {
+pub struct Neighbour {
     _folder: TempDir,
     job: Box<Job>,
     output: Output,
@@ -285,7 +303,8 @@ struct Neighbour {
 }
 
 impl Neighbour {
-    fn start(permits: &Permits) -> Neighbour {
+    /// Starts it.
+    pub fn start(permits: &Permits) -> Neighbour {
         let golden: String = (0..50_000).map(|n| format!("record {n}\n")).collect();
         let attack = Attack::job(NEIGHBOUR)
             .file("plain.wat", PLAIN.as_bytes())
@@ -297,6 +316,7 @@ impl Neighbour {
             &shared_engine(),
             &attack.operator,
             environment(permits.clone(), &output, false),
+            || {},
         );
         match started.expect("the neighbour's job is fine") {
             Ok(Started::Running(job)) => Neighbour {
@@ -309,7 +329,8 @@ impl Neighbour {
         }
     }
 
-    fn expect_golden(self) {
+    /// Waits for its end, and looks at what came out.
+    pub fn expect_golden(self) {
         assert_eq!(self.job.wait(), JobEnding::Finished);
         assert!(
             self.output.text() == self.golden,

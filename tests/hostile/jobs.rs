@@ -174,7 +174,7 @@ fn j06_j07_j13_j14_absurd_job_files_are_refused_with_their_place() {
 }
 
 #[test]
-fn j08_j10_keys_that_run_read_or_write_are_not_passed_to_clients() {
+fn j08_j09_j10_keys_that_run_read_or_write_are_not_passed_to_clients() {
     let kafka = |line: &str| {
         Attack::job(&format!(
             "name = \"k\"\n[source.in]\ntype = \"kafka\"\nbrokers = \"localhost:1\"\ntopics = [\"t\"]\n\
@@ -188,6 +188,11 @@ fn j08_j10_keys_that_run_read_or_write_are_not_passed_to_clients() {
         "offset.store.path",
         "sasl.oauthbearer.token.endpoint.url",
         "sasl.oauthbearer.metadata.authentication.type",
+        "sasl.oauthbearer.assertion.file",
+        "sasl.oauthbearer.assertion.private.key.file",
+        "ssl.providers",
+        "ssl.ca.location",
+        "debug",
     ] {
         let words = refused(kafka(&format!("\"{key}\" = \"x\"")));
         assert!(words.contains(key), "{words}");
@@ -262,53 +267,107 @@ fn r01_to_r06_hostile_records_are_single_bad_records() {
     );
 }
 
+/// A job that counts the lines of a file of this name, long or bad ones as dead letters.
+fn lines_of(name: &str, format: &str) -> String {
+    format!(
+        "name = \"lines\"\nparallelism = 1\non-error = \"dead-letter\"\n[source.in]\ntype = \"file\"\npath = \"{name}\"\nformat = \"{format}\"\n\
+         [sink.out]\nfrom = \"in\"\ntype = \"console\"\nformat = \"value\"\n\
+         [sink.letters]\nfrom = \"in.errors\"\ntype = \"console\"\nformat = \"json\"\n"
+    )
+}
+
 #[test]
-fn j12_a_secret_is_in_nothing_that_is_said_or_written() {
-    const SECRET: &str = "hunter2-hunter2";
-    let _alone = alone();
-    // A client that names the value which it does not like, and one that only fails to reach its cluster.
-    let jobs = ["security.protocol", "sasl.password"].map(|key| {
-        format!(
-            "name = \"k\"\n[checkpoint]\npath = \"checkpoints\"\n[source.in]\ntype = \"kafka\"\nbrokers = \"127.0.0.1:1\"\ntopics = [\"t\"]\n\
-             client = {{ \"{key}\" = \"${{env:WASMILL_SECRET_X}}\" }}\n[sink.out]\nfrom = \"in\"\ntype = \"console\"\nformat = \"json\"\n"
+fn r02_r03_a_record_without_end_is_a_bad_one_however_well_it_was_packed() {
+    let (gz, zst) = {
+        let _alone = alone();
+        // Half a gigabyte in one line, a few hundred KB on disk: what is kept of it is its head.
+        let bomb = |wrap: &dyn Fn(&mut dyn std::io::Read) -> Vec<u8>| {
+            let good = |text: &'static str| std::io::Cursor::new(text.as_bytes());
+            let long = std::io::Read::take(std::io::repeat(b'x'), 512 << 20);
+            wrap(&mut std::io::Read::chain(
+                std::io::Read::chain(good("a\n"), long),
+                good("\nb\n"),
+            ))
+        };
+        let gz = bomb(&|input| {
+            let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::copy(input, &mut out).expect("it fits");
+            out.finish().expect("it fits")
+        });
+        (
+            gz,
+            bomb(&|input| zstd::encode_all(input, 1).expect("it fits")),
         )
-    });
-    for job in jobs {
-        let folder = Attack::job(&job).folder();
-        let commands: &[&[&str]] = &[
-            &["check"],
-            &["check", "--json"],
-            &["run"],
-            &["run", "--json"],
-        ];
-        let mut said = Vec::new();
-        for command in commands {
-            // The password's job waits for its cluster: it is stopped after a while.
-            let output = std::process::Command::new("timeout")
-                .args(["-s", "TERM", "-k", "10", "3"])
-                .arg(crate::host::program())
-                .arg(command[0])
-                .arg("job.toml")
-                .args(&command[1..])
-                .env("WASMILL_SECRET_X", SECRET)
-                .env("RUST_LOG", "trace")
-                .current_dir(folder.path())
-                .output()
-                .expect("it starts");
-            said.extend(output.stdout);
-            said.extend(output.stderr);
-        }
-        let mut folders = vec![folder.path().to_path_buf()];
-        while let Some(at) = folders.pop() {
-            for entry in fs::read_dir(at).expect("a folder").flatten() {
-                match entry.path() {
-                    path if path.is_dir() => folders.push(path),
-                    path => said.extend(fs::read(path).expect("a file")),
-                }
-            }
-        }
-        let said = String::from_utf8_lossy(&said);
-        assert!(!said.contains(SECRET), "{said}");
-        assert!(said.contains("kafka"), "{said}");
+    };
+    for (name, bytes) in [("in.gz", gz), ("in.zst", zst)] {
+        assert!(bytes.len() < 4 << 20);
+        let outcome = Attack::job(&lines_of(name, "lines"))
+            .file(name, &bytes)
+            .run();
+        assert_eq!(outcome.ending, Ending::Finished, "{name}");
+        assert_eq!(outcome.out, ["a", "b"], "{name}");
+        let [letter] = &outcome.letters[..] else {
+            panic!("{name}: one dead letter, not {}", outcome.letters.len())
+        };
+        assert!(
+            letter.len() < 128 << 10 && letter.contains("source: "),
+            "{name}: {} bytes",
+            letter.len()
+        );
     }
+}
+
+#[test]
+fn r03_packed_files_that_break_off_or_are_none_end_in_a_bad_record_that_says_where() {
+    let whole = zstd::encode_all(&b"a\nb\nc\n".repeat(50_000)[..], 1).expect("it fits");
+    let cut_off = "data ends in the middle: the file is cut off; what comes before was read";
+    for (name, bytes, words) in [
+        ("in.zst", &whole[..whole.len() / 2], cut_off),
+        (
+            "in.zst",
+            b"\x28\xb5\x2f\xfd\xff\xff\xff\xff\xff\xff",
+            cut_off,
+        ),
+        ("in.gz", b"\x1f\x8b\x08\xff\xff\xff", cut_off),
+        (
+            "in.gz",
+            b"no gzip at all",
+            "the gzip data is damaged here (invalid gzip header); what comes before was read",
+        ),
+    ] {
+        let outcome = Attack::job(&lines_of(name, "lines"))
+            .file(name, bytes)
+            .run();
+        assert_eq!(outcome.ending, Ending::Finished, "{name}");
+        let [letter] = &outcome.letters[..] else {
+            panic!("{name}: one dead letter: {:?}", outcome.letters)
+        };
+        let place = format!("/{name}:{}: ", outcome.out.len() + 1);
+        assert!(
+            letter.contains(&place) && letter.ends_with(words),
+            "{name}: {letter}"
+        );
+        let expected = ["a", "b", "c"].into_iter().cycle();
+        assert!(outcome.out.iter().zip(expected).all(|(o, e)| o == e));
+    }
+}
+
+#[test]
+fn r07_records_that_come_twice_late_or_in_no_order_are_each_counted_once() {
+    let job = "name = \"records\"\nparallelism = 2\n[source.in]\ntype = \"file\"\npath = \"in.txt\"\nformat = \"json\"\nkey = \"/k\"\n\
+        timestamp = \"/t\"\nevent-time = { max-disorder = \"1h\" }\n[step.counts]\nfrom = \"in\"\nwindow = { tumbling = \"1s\" }\naggregate = \"std.count\"\n\
+        [sink.out]\nfrom = \"counts\"\ntype = \"console\"\nformat = \"value\"\n";
+    // Ten seconds with 1,000 records each, backwards, in strides, and every one three times.
+    let line = |n: u64| format!("{{\"k\":\"k{}\",\"t\":{n}}}\n", n % 10);
+    let backwards = (0..10_000).rev();
+    let strides = (0..10_000).map(|n| n * 7919 % 10_000);
+    let text: String = backwards
+        .chain(strides)
+        .chain(0..10_000)
+        .map(line)
+        .collect();
+    let mut outcome = Attack::job(job).input(&text).run();
+    assert_eq!(outcome.ending, Ending::Finished);
+    outcome.out.sort();
+    assert_eq!(outcome.out, vec!["300"; 100]);
 }

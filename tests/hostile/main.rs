@@ -7,9 +7,12 @@
 
 mod compile;
 mod cost;
+mod fairness;
 mod fuzz;
 mod guests;
 mod host;
 mod jobs;
 mod limits;
+mod secrets;
+mod values;
 mod wat;

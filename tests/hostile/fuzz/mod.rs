@@ -4,6 +4,9 @@
 //! Each target runs a few seconds in the tests; `cargo xtask fuzz [TARGET] [--minutes n]` runs longer. A
 //! failure prints its seed: `WASMILL_FUZZ_SEED=n` begins there.
 
+mod modules;
+mod rows;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
@@ -109,9 +112,9 @@ fn fuzz(target: &str, mut one: impl FnMut(&mut Random)) {
     println!("{target}: seeds {first}..{seed}");
 }
 
-const JOB: &[u8] = include_bytes!("corpus/job.toml");
-const SCRIPT: &[u8] = include_bytes!("corpus/script.jsonl");
-const JSON: &[u8] = include_bytes!("corpus/values.jsonl");
+const JOB: &[u8] = include_bytes!("../corpus/job.toml");
+const SCRIPT: &[u8] = include_bytes!("../corpus/script.jsonl");
+const JSON: &[u8] = include_bytes!("../corpus/values.jsonl");
 
 #[test]
 fn job_file() {
