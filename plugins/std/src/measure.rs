@@ -15,8 +15,10 @@ use crate::numeric::{OfField, pointer};
 /// What one of these aggregates makes of numbers, in accumulators of `N` bytes.
 pub trait Measure<const N: usize>: 'static {
     fn add(acc: &mut [u8; N], number: Number) -> Result<(), Reject>;
-    fn merge(acc: &mut [u8; N], later: &[u8; N]) -> Result<(), Reject>;
-    fn json(acc: &[u8; N], out: &mut Vec<u8>);
+    /// Never fails: a merge is nobody's record.
+    fn merge(acc: &mut [u8; N], later: &[u8; N]);
+    /// The result. An error fails this group; what was written of it does not count.
+    fn json(acc: &[u8; N], out: &mut Vec<u8>) -> Result<(), Reject>;
 }
 
 /// Word `at` of an accumulator.
@@ -104,15 +106,17 @@ impl<M: Measure<N>, const N: usize> Instance for Measuring<M, N> {
     fn merge(&mut self, mut left: BytesCol, mut right: BytesCol) -> Result<BytesCol, Failure> {
         let right = chunks::<N>(&mut right)?;
         for (left, right) in chunks::<N>(&mut left)?.iter_mut().zip(right) {
-            M::merge(left, right).map_err(|e| Failure::new(format!("merge: {e}")))?;
+            M::merge(left, right);
         }
         Ok(left)
     }
 
     fn finish(&mut self, _: BytesCol, _: Windows, mut accs: BytesCol) -> Result<(), Failure> {
         let mut values = BytesCol::with_capacity(accs.len(), accs.len() * 16);
-        for acc in chunks::<N>(&mut accs)? {
-            M::json(acc, &mut values.data);
+        for (group, acc) in chunks::<N>(&mut accs)?.iter().enumerate() {
+            if let Err(reason) = M::json(acc, &mut values.data) {
+                host::reject(group as u32, reason.reason());
+            }
             values.end_string();
         }
         host::emit(None, &Payload::Bytes(values), None, None);

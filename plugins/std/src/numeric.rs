@@ -51,37 +51,59 @@ fn write(number: Option<Number>, out: &mut Vec<u8>) {
 }
 
 /// A sum: integers apart from doubles, so that it stays an integer as long as all are.
-/// Words: integers, doubles, and 0 = nothing yet, 1 = integers only, 2 = doubles too.
+/// Words: integers, doubles, and in the third 0 = nothing yet, 1 = integers only, 2 = doubles too (one byte) and, above
+/// the bytes that `Stats` uses, how often 2^64 belongs to the integers.
+///
+/// A record that takes the sum out of 64 bits is rejected. Sums that are merged, each in range, may leave it: that is
+/// nobody's fault, so it is kept, and the result tells if it is still so.
 #[derive(Clone, Copy)]
 struct Sum {
     ints: i64,
+    /// Times 2^64, beside `ints`. It has 40 bits: so many sums are never merged.
+    wraps: i64,
     floats: f64,
     seen: u64,
 }
+
+/// Where `wraps` begins in the third word.
+const WRAPS_SHIFT: u32 = 24;
 
 impl Sum {
     #[inline]
     fn load<const N: usize>(acc: &[u8; N]) -> Sum {
         Sum {
             ints: word(acc, 0) as i64,
+            wraps: word(acc, 2) as i64 >> WRAPS_SHIFT,
             floats: f64::from_bits(word(acc, 1)),
-            seen: word(acc, 2),
+            seen: word(acc, 2) & 0xff,
         }
     }
 
+    /// `flags`: what else the third word holds.
     #[inline]
-    fn store<const N: usize>(self, acc: &mut [u8; N]) {
+    fn store<const N: usize>(self, acc: &mut [u8; N], flags: u64) {
         set_word(acc, 0, self.ints as u64);
         set_word(acc, 1, self.floats.to_bits());
-        set_word(acc, 2, self.seen);
+        set_word(
+            acc,
+            2,
+            self.seen | flags | (self.wraps << WRAPS_SHIFT) as u64,
+        );
     }
 
-    fn result(self) -> Option<Number> {
+    /// None: nothing was added.
+    fn result(self) -> Result<Option<Number>, Reject> {
         match self.seen {
-            0 => None,
-            1 => Some(Number::Int(self.ints)),
-            _ => Some(Number::Float(self.ints as f64 + self.floats)),
+            0 => Ok(None),
+            1 if self.wraps == 0 => Ok(Some(Number::Int(self.ints))),
+            1 => Err(reject(INT_OVERFLOW)),
+            _ => finite(self.as_f64()).map(Some),
         }
+    }
+
+    fn as_f64(self) -> f64 {
+        let ints = (i128::from(self.wraps) << 64) + i128::from(self.ints);
+        ints as f64 + self.floats
     }
 
     #[inline]
@@ -91,34 +113,44 @@ impl Sum {
                 Some(ints) => {
                     self.ints = ints;
                     self.seen = self.seen.max(1);
-                    Ok(())
                 }
-                None if self.seen == 2 => self.add_float(n as f64),
-                None => Err(reject("the sum overflows a 64-bit integer")),
+                // As a double it is in range; and one that has left its range already may come back.
+                None if self.seen == 2 || self.wraps != 0 => self.add_wide(n),
+                None => return Err(reject(INT_OVERFLOW)),
             },
-            Number::Float(x) => self.add_float(x),
+            Number::Float(x) => {
+                let mut sum = *self;
+                sum.floats += x;
+                sum.seen = 2;
+                finite(sum.as_f64())?;
+                *self = sum;
+            }
         }
-    }
-
-    fn add_float(&mut self, x: f64) -> Result<(), Reject> {
-        let floats = self.floats + x;
-        if !(self.ints as f64 + floats).is_finite() {
-            return Err(reject("the sum overflows a double"));
-        }
-        self.floats = floats;
-        self.seen = 2;
         Ok(())
     }
 
-    fn add_sum(&mut self, later: Sum) -> Result<(), Reject> {
-        if later.seen == 2 {
-            self.add_float(later.floats)?;
-        }
-        if later.seen > 0 {
-            self.add(Number::Int(later.ints))
-        } else {
-            Ok(())
-        }
+    fn add_wide(&mut self, n: i64) {
+        let (ints, wrapped) = self.ints.overflowing_add(n);
+        self.ints = ints;
+        self.wraps += i64::from(wrapped) * n.signum();
+    }
+
+    fn add_sum(&mut self, later: Sum) {
+        self.add_wide(later.ints);
+        self.wraps += later.wraps;
+        self.floats += later.floats;
+        self.seen = self.seen.max(later.seen);
+    }
+}
+
+const INT_OVERFLOW: &str = "the sum overflows a 64-bit integer";
+
+/// A double as a result.
+fn finite(x: f64) -> Result<Number, Reject> {
+    if x.is_finite() {
+        Ok(Number::Float(x))
+    } else {
+        Err(reject("the sum overflows a double"))
     }
 }
 
@@ -127,19 +159,19 @@ impl Measure<24> for Sum {
     fn add(acc: &mut [u8; 24], number: Number) -> Result<(), Reject> {
         let mut sum = Sum::load(acc);
         sum.add(number)?;
-        sum.store(acc);
+        sum.store(acc, 0);
         Ok(())
     }
 
-    fn merge(acc: &mut [u8; 24], later: &[u8; 24]) -> Result<(), Reject> {
+    fn merge(acc: &mut [u8; 24], later: &[u8; 24]) {
         let mut sum = Sum::load(acc);
-        sum.add_sum(Sum::load(later))?;
-        sum.store(acc);
-        Ok(())
+        sum.add_sum(Sum::load(later));
+        sum.store(acc, 0);
     }
 
-    fn json(acc: &[u8; 24], out: &mut Vec<u8>) {
-        write(Sum::load(acc).result(), out);
+    fn json(acc: &[u8; 24], out: &mut Vec<u8>) -> Result<(), Reject> {
+        write(Sum::load(acc).result()?, out);
+        Ok(())
     }
 }
 
@@ -165,27 +197,32 @@ impl<const GREATEST: bool> Extreme<GREATEST> {
     } else {
         Ordering::Less
     };
+
+    #[inline]
+    fn put(acc: &mut [u8; 16], number: Number) {
+        let best = number_of(word(acc, 0), word(acc, 1));
+        let (kind, bits) = words_of(further(best, number, Self::WANTED));
+        set_word(acc, 0, kind);
+        set_word(acc, 1, bits);
+    }
 }
 
 impl<const GREATEST: bool> Measure<16> for Extreme<GREATEST> {
     #[inline]
     fn add(acc: &mut [u8; 16], number: Number) -> Result<(), Reject> {
-        let best = number_of(word(acc, 0), word(acc, 1));
-        let (kind, bits) = words_of(further(best, number, Self::WANTED));
-        set_word(acc, 0, kind);
-        set_word(acc, 1, bits);
+        Self::put(acc, number);
         Ok(())
     }
 
-    fn merge(acc: &mut [u8; 16], later: &[u8; 16]) -> Result<(), Reject> {
-        match number_of(word(later, 0), word(later, 1)) {
-            Some(number) => Self::add(acc, number),
-            None => Ok(()),
+    fn merge(acc: &mut [u8; 16], later: &[u8; 16]) {
+        if let Some(number) = number_of(word(later, 0), word(later, 1)) {
+            Self::put(acc, number);
         }
     }
 
-    fn json(acc: &[u8; 16], out: &mut Vec<u8>) {
+    fn json(acc: &[u8; 16], out: &mut Vec<u8>) -> Result<(), Reject> {
         write(number_of(word(acc, 0), word(acc, 1)), out);
+        Ok(())
     }
 }
 
@@ -230,24 +267,25 @@ impl Measure<32> for Mean {
         Ok(())
     }
 
-    fn merge(acc: &mut [u8; 32], later: &[u8; 32]) -> Result<(), Reject> {
+    fn merge(acc: &mut [u8; 32], later: &[u8; 32]) {
         let (mut mean, later) = (Mean::load(acc), Mean::load(later));
         mean.count += later.count;
         mean.ints += later.ints;
         mean.floats += later.floats;
         mean.store(acc);
-        Ok(())
     }
 
-    fn json(acc: &[u8; 32], out: &mut Vec<u8>) {
+    fn json(acc: &[u8; 32], out: &mut Vec<u8>) -> Result<(), Reject> {
         let mean = Mean::load(acc);
-        let value = (mean.ints as f64 + mean.floats) / mean.count as f64;
+        let sum = mean.ints as f64 + mean.floats;
+        let value = finite(sum)?.as_f64() / mean.count as f64;
         write((mean.count > 0).then_some(Number::Float(value)), out);
+        Ok(())
     }
 }
 
 /// All of them at once. Words: those of `Sum`, count, least, greatest; the kinds of the last two are in bytes
-/// 1 and 2 of the word that says what the sum has seen.
+/// 1 and 2 of the word that says what the sum has seen (`WRAPS_SHIFT` leaves them free).
 enum Stats {}
 
 /// A `Stats`, unpacked.
@@ -261,11 +299,9 @@ struct All {
 impl All {
     #[inline]
     fn load(acc: &[u8; 48]) -> All {
-        let mut sum = Sum::load(acc);
-        let kinds = sum.seen;
-        sum.seen &= 0xff;
+        let kinds = word(acc, 2);
         All {
-            sum,
+            sum: Sum::load(acc),
             count: word(acc, 3),
             least: number_of(kinds >> 8 & 0xff, word(acc, 4)),
             greatest: number_of(kinds >> 16 & 0xff, word(acc, 5)),
@@ -276,9 +312,7 @@ impl All {
     fn store(self, acc: &mut [u8; 48]) {
         let (least, least_bits) = self.least.map_or((0, 0), words_of);
         let (greatest, greatest_bits) = self.greatest.map_or((0, 0), words_of);
-        let mut sum = self.sum;
-        sum.seen |= least << 8 | greatest << 16;
-        sum.store(acc);
+        self.sum.store(acc, least << 8 | greatest << 16);
         set_word(acc, 3, self.count);
         set_word(acc, 4, least_bits);
         set_word(acc, 5, greatest_bits);
@@ -297,9 +331,9 @@ impl Measure<48> for Stats {
         Ok(())
     }
 
-    fn merge(acc: &mut [u8; 48], later: &[u8; 48]) -> Result<(), Reject> {
+    fn merge(acc: &mut [u8; 48], later: &[u8; 48]) {
         let (mut all, later) = (All::load(acc), All::load(later));
-        all.sum.add_sum(later.sum)?;
+        all.sum.add_sum(later.sum);
         all.count += later.count;
         if let Some(least) = later.least {
             all.least = Some(further(all.least, least, Ordering::Less));
@@ -308,12 +342,11 @@ impl Measure<48> for Stats {
             all.greatest = Some(further(all.greatest, greatest, Ordering::Greater));
         }
         all.store(acc);
-        Ok(())
     }
 
-    fn json(acc: &[u8; 48], out: &mut Vec<u8>) {
+    fn json(acc: &[u8; 48], out: &mut Vec<u8>) -> Result<(), Reject> {
         let all = All::load(acc);
-        let sum = all.sum.result();
+        let sum = all.sum.result()?;
         let mean = sum.map(|sum| Number::Float(sum.as_f64() / all.count as f64));
         out.extend_from_slice(b"{\"count\":");
         Number::Int(all.count as i64).write_json(out);
@@ -329,6 +362,7 @@ impl Measure<48> for Stats {
             write(number, out);
         }
         out.push(b'}');
+        Ok(())
     }
 }
 

@@ -74,6 +74,55 @@ fn sum_rejects_what_it_cannot_add() {
     assert_eq!(refused::<numeric::sum>("{}", &["1.7e308", "1.7e308"]), [1]);
 }
 
+/// Folds parts by themselves and merges them; the result, or why the group has none.
+fn merged<F: Export>(parts: &[&[&str]]) -> Result<String, String> {
+    let mut f = open::<F>("{}");
+    let mut acc = f.accumulate(&[]).0;
+    for part in parts {
+        let later = f.accumulate(&records(part)).0;
+        acc = f.merge(&acc, &later).expect("a merge never fails");
+    }
+    let ran = f.finish(&acc);
+    match ran.rejected.first() {
+        Some((_, reason)) => Err(reason.clone()),
+        None => Ok(ran.values()[0].to_string()),
+    }
+}
+
+#[test]
+fn sums_that_leave_their_range_when_they_are_merged_fail_their_group_unless_they_come_back() {
+    let (max, min) = (i64::MAX.to_string(), i64::MIN.to_string());
+    let (max, min): (&[&str], &[&str]) = (&[&max], &[&min]);
+    let int = Err("the sum overflows a 64-bit integer".to_string());
+    assert_eq!(merged::<numeric::sum>(&[max, max]), int);
+    assert_eq!(merged::<numeric::sum>(&[min, &["-1"]]), int);
+    assert_eq!(
+        merged::<numeric::sum>(&[max, max, min]),
+        Ok((i64::MAX - 1).to_string())
+    );
+    assert_eq!(
+        merged::<numeric::sum>(&[min, min, max, max]),
+        Ok("-2".into())
+    );
+    assert_eq!(
+        merged::<numeric::sum>(&[max, max, &["0.5"]]),
+        Ok("1.8446744073709552e+19".into())
+    );
+    assert_eq!(merged::<numeric::stats>(&[max, &["1"]]), int);
+    assert_eq!(
+        merged::<numeric::stats>(&[min, max, &["1"]]),
+        Ok(format!(
+            r#"{{"count":3,"sum":0,"min":{},"max":{},"mean":0.0}}"#,
+            min[0], max[0]
+        ))
+    );
+    let double = Err("the sum overflows a double".to_string());
+    let huge: &[&str] = &["1.7e308"];
+    assert_eq!(merged::<numeric::sum>(&[huge, huge]), double);
+    assert_eq!(merged::<numeric::mean>(&[huge, huge]), double);
+    assert_eq!(merged::<numeric::max>(&[huge, huge]), Ok("1.7e+308".into()));
+}
+
 #[test]
 fn extremes_compare_integers_and_doubles_by_their_value() {
     assert_eq!(result::<numeric::min>("{}", &["3", "2.5", "4"]), "2.5");
