@@ -109,10 +109,12 @@ fn smith_modules() {
             available_imports: Some(frame.clone()),
             exports: Some(frame.clone()),
             max_funcs: 30,
-            max_memories: 1,
+            // The one that is exported.
+            max_memories: 0,
             // All that this host turns away before it compiles would hide the rest.
             memory64_enabled: false,
             gc_enabled: false,
+            reference_types_enabled: false,
             compact_imports_enabled: false,
             exceptions_enabled: false,
             threads_enabled: false,
