@@ -23,7 +23,8 @@ pub fn fuzz(args: &[String]) -> Result<()> {
     let mut command = shell::cargo(&[
         "test",
         "--release",
-        "--workspace",
+        "--package",
+        "wasmill",
         "--test",
         "hostile",
         filter,
