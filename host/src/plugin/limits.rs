@@ -20,7 +20,7 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(10);
 /// who waits, and a job that does nothing but fail no longer takes a core.
 pub(super) fn back_off(failed_in_a_row: u64) -> Option<Duration> {
     let times = failed_in_a_row / BACK_OFF_FROM;
-    if times == 0 || failed_in_a_row % BACK_OFF_FROM != 0 || !times.is_power_of_two() {
+    if times == 0 || !failed_in_a_row.is_multiple_of(BACK_OFF_FROM) || !times.is_power_of_two() {
         return None;
     }
     let wait = BACK_OFF_FIRST.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX));
