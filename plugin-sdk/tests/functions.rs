@@ -438,6 +438,7 @@ fn an_aggregate_without_merge_says_so() {
     assert_eq!(plain.aggregate(&[record("a"), record("b")]).values(), ["2"]);
     assert!(plain.merge(&[0; 4], &[0; 4]).is_err());
     assert!(plain.gaps(&[record("a")]).is_err());
+    assert!(plain.gaps(&[]).is_err(), "found out without records");
     assert!(plain.migrate(0, &[0; 4]).is_err());
 }
 

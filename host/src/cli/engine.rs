@@ -124,4 +124,18 @@ impl PluginHost for EngineHost {
     fn has_sessions(&self, plugin: &Arc<Plugin>) -> bool {
         plugin.chooses_gaps()
     }
+
+    fn gives_gaps(
+        &self,
+        plugin: &Arc<Plugin>,
+        function: &str,
+        config: &str,
+        descriptor: &Descriptor,
+    ) -> Result<(), String> {
+        match plugin.refuses_gaps(function, config, descriptor) {
+            Ok(None) => Ok(()),
+            Ok(Some(why)) => Err(why),
+            Err(e) => Err(e.to_string()),
+        }
+    }
 }

@@ -108,4 +108,8 @@ impl PluginHost for FakeHost {
     fn has_sessions(&self, _: &Self::Plugin) -> bool {
         false
     }
+
+    fn gives_gaps(&self, _: &Self::Plugin, _: &str, _: &str, _: &Descriptor) -> Result<(), String> {
+        Ok(())
+    }
 }

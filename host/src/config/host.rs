@@ -57,4 +57,12 @@ pub trait PluginHost {
     ) -> Result<Descriptor, String>;
     /// Whether the plugin exports `session`: gaps of its own choice.
     fn has_sessions(&self, plugin: &Self::Plugin) -> bool;
+    /// Whether this aggregate gives gaps; else why not.
+    fn gives_gaps(
+        &self,
+        plugin: &Self::Plugin,
+        function: &str,
+        config: &str,
+        descriptor: &Descriptor,
+    ) -> Result<(), String>;
 }

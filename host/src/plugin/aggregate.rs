@@ -20,7 +20,7 @@ use super::transform::{effects, first_reject, open_extras};
 use super::{
     Added, Aggregate, Fault, Finished, FunctionKind, FunctionStats, RejectKind, Rejected, fields,
 };
-use crate::record::{Batch, Blobs, Windows};
+use crate::record::{Batch, Blobs, Form, Value, Windows};
 
 /// Failing rows that are answered one by one on the guest's word, before the whole batch is searched.
 const SINGLE_ANSWERS: u32 = 4;
@@ -33,6 +33,12 @@ pub(super) struct GuestAggregate {
     failed_adds: u32,
 }
 
+/// Gaps of all rows, and which are rejected, and why.
+type Gaps = (Vec<i64>, Vec<(u32, String)>);
+
+/// The call that gives them.
+const GAPS: &str = "session.gaps";
+
 impl GuestAggregate {
     pub fn new(guest: Guest) -> GuestAggregate {
         GuestAggregate {
@@ -40,6 +46,59 @@ impl GuestAggregate {
             init: None,
             failed_adds: 0,
         }
+    }
+
+    /// Why it gives sessions no gaps; none: it does. It is asked for those of no records.
+    pub fn refuses_gaps(&mut self) -> Option<String> {
+        let mut none = Batch::of(0, Value::new(Form::Null));
+        let reads = &self.guest.descriptor().reads;
+        // No records have no issues.
+        let _ = fields::settle(&mut none, reads);
+        let columns = InputColumns::of(&none, reads);
+        let asked = Self::gaps_call(&mut self.guest, &columns, false);
+        asked.err().map(|failure| failure.message)
+    }
+
+    /// A call of `gaps`: those of all rows, and the rows that were rejected.
+    fn gaps_call(
+        guest: &mut Guest,
+        columns: &InputColumns,
+        alone: bool,
+    ) -> Result<Gaps, CallFailure> {
+        let Some(func) = guest.exports().session else {
+            return Err(CallFailure {
+                kind: RejectKind::BadOutput,
+                message: "the plugin does not export the interface session".into(),
+                log: Vec::new(),
+                row: None,
+                fatal: true,
+            });
+        };
+        let lowered = Lowered::of(columns);
+        let len = columns.len;
+        let setup = CallSetup {
+            name: GAPS,
+            alone,
+            prepare: |state: &mut HostState| {
+                open_extras(state, &lowered);
+                state.reject_below = len as u32;
+            },
+        };
+        guest.call(
+            setup,
+            |live| {
+                let func = live.func(&func);
+                let func =
+                    func.typed::<(BatchIn<'_>,), (Result<Vec<i64>, FailureOut>,)>(&live.store)?;
+                Ok(lowered
+                    .with(|batch| func.call(&mut live.store, (batch,)))?
+                    .0)
+            },
+            |gaps, state| {
+                check::length(gaps.len(), len).map_err(|e| format!("the answer {e}"))?;
+                Ok((gaps, std::mem::take(&mut state.rejects)))
+            },
+        )
     }
 
     /// A call of `add` over some entries. `Err` also where the guest rejected rows: rows are those of `columns`.
@@ -182,17 +241,6 @@ impl Aggregate for GuestAggregate {
     }
 
     fn gaps(&mut self, batch: &Batch, rows: &[u32]) -> Result<(Vec<i64>, Vec<Rejected>), Fault> {
-        const NAME: &str = "session.gaps";
-        let Some(func) = self.guest.exports().session else {
-            let failure = CallFailure {
-                kind: RejectKind::BadOutput,
-                message: "the plugin does not export the interface session".into(),
-                log: Vec::new(),
-                row: None,
-                fatal: true,
-            };
-            return Err(self.guest.fault(failure, NAME));
-        };
         let columns = InputColumns::of(batch, &self.guest.descriptor().reads).take(rows);
         let mut gaps = vec![0i64; rows.len()];
         let mut rejected = Vec::new();
@@ -202,32 +250,7 @@ impl Aggregate for GuestAggregate {
             rows.len(),
             part_max,
             |guest, part, alone| {
-                let lowered = Lowered::of(&columns.slice(part.start, part.len()));
-                let len = part.len();
-                let setup = CallSetup {
-                    name: NAME,
-                    alone,
-                    prepare: |state: &mut HostState| {
-                        open_extras(state, &lowered);
-                        state.reject_below = len as u32;
-                    },
-                };
-                guest.call(
-                    setup,
-                    |live| {
-                        let func = live.func(&func);
-                        let func = func.typed::<(BatchIn<'_>,), (Result<Vec<i64>, FailureOut>,)>(
-                            &live.store,
-                        )?;
-                        Ok(lowered
-                            .with(|batch| func.call(&mut live.store, (batch,)))?
-                            .0)
-                    },
-                    |gaps, state| {
-                        check::length(gaps.len(), len).map_err(|e| format!("the answer {e}"))?;
-                        Ok((gaps, std::mem::take(&mut state.rejects)))
-                    },
-                )
+                Self::gaps_call(guest, &columns.slice(part.start, part.len()), alone)
             },
             |_, part, (new, rejects)| {
                 for (row, message) in rejects {
@@ -242,7 +265,7 @@ impl Aggregate for GuestAggregate {
                 gaps[part].copy_from_slice(&new);
             },
         );
-        let failed = outcome.map_err(|f| self.guest.fault(f, NAME))?;
+        let failed = outcome.map_err(|f| self.guest.fault(f, GAPS))?;
         rejected.extend(failed.into_iter().map(|r| Rejected {
             row: rows[r.row as usize],
             ..r

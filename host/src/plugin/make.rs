@@ -54,6 +54,24 @@ impl Plugin {
         )?)))
     }
 
+    /// Why an aggregate of the plugin gives sessions no gaps; none: it does.
+    pub fn refuses_gaps(
+        &self,
+        function: &str,
+        config: &str,
+        descriptor: &Descriptor,
+    ) -> Result<Option<String>, OpenError> {
+        // It works for nobody yet.
+        let tag = InstanceTag {
+            job: "".into(),
+            step: "".into(),
+            partition: 0,
+        };
+        let kind = FunctionKind::Aggregate;
+        let guest = self.guest(function, kind, config, descriptor, tag)?;
+        Ok(GuestAggregate::new(guest).refuses_gaps())
+    }
+
     /// A function of kind join.
     pub fn join(
         &self,

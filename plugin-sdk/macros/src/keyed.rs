@@ -158,12 +158,13 @@ pub fn aggregate(args: TokenStream, item: TokenStream) -> Result<TokenStream> {
         }
         None => quote!(::core::result::Result::Ok(())),
     };
+    let has_gap = gap_shape.is_some();
     let gap = match gap_shape {
         Some(shape) => {
             let call = shape.call(quote!(#ident::gap), &["row"]);
-            quote!(::core::option::Option::Some(::wasmill_plugin::Outcome::<i64>::outcome(#call)))
+            quote!(::wasmill_plugin::Outcome::<i64>::outcome(#call))
         }
-        None => quote!(::core::option::Option::None),
+        None => quote!(::core::result::Result::Ok(0)),
     };
     let name = args
         .name
@@ -217,11 +218,12 @@ pub fn aggregate(args: TokenStream, item: TokenStream) -> Result<TokenStream> {
                 #bind
                 #finish
             }
+            const GAPS: bool = #has_gap;
             #[inline]
             fn gap(
                 config: &Self::Config,
                 row: <Self::Input as ::wasmill_plugin::Input>::Row<'_>,
-            ) -> ::core::option::Option<::core::result::Result<i64, ::wasmill_plugin::Reject>> {
+            ) -> ::core::result::Result<i64, ::wasmill_plugin::Reject> {
                 #gap
             }
             fn migrate(

@@ -82,11 +82,10 @@ pub trait AggregateFn: 'static {
         group: &Group<'_>,
         out: &mut Output<Self::Emit>,
     ) -> Result<(), Reject>;
-    /// The gap of a session that starts with this row; none: there are none.
-    fn gap(
-        config: &Self::Config,
-        row: <Self::Input as Input>::Row<'_>,
-    ) -> Option<Result<i64, Reject>>;
+    /// Whether it gives sessions their gaps.
+    const GAPS: bool;
+    /// The gap of a session that starts with this row, if it gives any.
+    fn gap(config: &Self::Config, row: <Self::Input as Input>::Row<'_>) -> Result<i64, Reject>;
     /// Reads an accumulator of an older version.
     fn migrate(from_version: u32, bytes: &[u8]) -> Option<Result<Self::State, Reject>>;
 }
@@ -220,26 +219,17 @@ impl<F: AggregateFn> Instance for Aggregating<F> {
     }
 
     fn gaps(&mut self, input: Batch) -> Result<Vec<i64>, Failure> {
+        // Told even of no rows: so a host finds out before there are any.
+        if !F::GAPS {
+            return Err(Failure::new("this aggregate gives no gaps"));
+        }
         let config = &self.config;
         super::with_columns::<F::Input, _>(&input, |columns| {
             let gaps = (0..input.len as usize).map(|row| {
                 host::working_on(row as u32);
-                let mut has_gap = true;
-                let gap =
-                    super::checked::<F::Input, _>(columns, row, |r| match F::gap(config, r) {
-                        Some(gap) => gap,
-                        None => {
-                            has_gap = false;
-                            Ok(0)
-                        }
-                    });
-                if has_gap {
-                    Ok(gap.unwrap_or(0))
-                } else {
-                    Err(Failure::new("this aggregate gives no gaps"))
-                }
+                super::checked::<F::Input, _>(columns, row, |r| F::gap(config, r)).unwrap_or(0)
             });
-            gaps.collect()
+            Ok(gaps.collect())
         })
     }
 

@@ -277,10 +277,24 @@ impl<H: PluginHost> Checker<'_, H> {
                         .error(function_span, format!("{name} has no \"merge\", and session windows need it: sessions that touch become one"))
                         .help("choose an aggregate that can merge, or another window");
                 }
-                if gap.is_none() && !self.host.has_sessions(&self.plugins[plan.plugin].plugin) {
-                    let plugin = &self.plugins[plan.plugin].name;
+                if gap.is_some() {
+                    return;
+                }
+                let (plugin, found) = (&self.plugins[plan.plugin], &plan.descriptor);
+                let error = if self.host.has_sessions(&plugin.plugin) {
+                    let given =
+                        self.host
+                            .gives_gaps(&plugin.plugin, &plan.function, &plan.config, found);
+                    given.err().map(|why| format!("session = \"from-plugin\" needs an aggregate that gives gaps, and {name} does not: {why}"))
+                } else {
+                    Some(format!(
+                        "session = \"from-plugin\" needs a plugin that exports the interface \"session\", and {:?} does not",
+                        plugin.name
+                    ))
+                };
+                if let Some(error) = error {
                     self.problems
-                        .error(*span, format!("session = \"from-plugin\" needs a plugin that exports the interface \"session\", and {plugin:?} does not"))
+                        .error(*span, error)
                         .help("write a fixed gap, such as session = \"30m\"");
                 }
             }
