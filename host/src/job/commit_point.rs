@@ -12,7 +12,7 @@ use crate::config::plan::{SinkConnector, SourceConnector};
 use crate::kafka::KafkaPosition;
 use crate::kafka::offsets::PartitionOffset;
 use crate::runtime::task::TaskError;
-use crate::sink::kafka::{CommitError, Marker, SourceOffsets, Transactions};
+use crate::sink::kafka::{CommitError, Marker, Scope, SourceOffsets, Transactions};
 use crate::source::Position;
 
 /// Where epochs are committed.
@@ -35,7 +35,8 @@ impl CommitPoint {
         let Some((sink, topic)) = transactional(plan) else {
             return Ok(CommitPoint::Manifest);
         };
-        let transactions = Transactions::open(sink, &topic, before).map_err(|e| match e {
+        let transactions = Transactions::open(sink, &topic, &scope(plan, sink), before);
+        let transactions = transactions.map_err(|e| match e {
             CommitError::Undecided(why) => TaskError::Again(format!("kafka sink: {why}")),
             CommitError::Failed(why) => TaskError::Host(format!("kafka sink: {why}")),
         })?;
@@ -112,6 +113,8 @@ pub struct Known {
     pub marker: Option<Marker>,
     /// Its own name in markers.
     pub by: String,
+    /// Topics that it wrote to.
+    pub topics: Vec<String>,
 }
 
 fn offsets<'a>(
@@ -127,6 +130,29 @@ fn offsets<'a>(
             metadata: format!("wasmill epoch={epoch}"),
         })
         .collect()
+}
+
+/// What the transactions are about, as far as the plan says it: records may name more topics.
+fn scope(plan: &Plan, transactional: &KafkaSinkPlan) -> Scope {
+    let topics = plan.sinks.iter().filter_map(|s| match &s.connector {
+        SinkConnector::Kafka(k) if k.delivery == KafkaDelivery::ExactlyOnce => {
+            k.topic.fixed.clone()
+        }
+        _ => None,
+    });
+    let groups = plan.sources.iter().filter_map(|s| match &s.connector {
+        SourceConnector::Kafka(k) if k.brokers == transactional.brokers => Some(k.group.clone()),
+        _ => None,
+    });
+    let mut scope = Scope {
+        topics: topics.collect(),
+        groups: groups.collect(),
+    };
+    for names in [&mut scope.topics, &mut scope.groups] {
+        names.sort();
+        names.dedup();
+    }
+    scope
 }
 
 /// The sink whose settings the transactions have, and the topic that their marker is kept by.

@@ -24,6 +24,9 @@ const TOPICS_MAX: usize = 10_000;
 /// One look at what still waits. Success is not told, so this is also how late it is seen.
 const LOOK: Duration = Duration::from_millis(3);
 
+/// As the partitioner says.
+const ANY_PARTITION: i32 = -1;
+
 /// Writes; shared by all tasks.
 pub struct Producer {
     client: Arc<Client>,
@@ -93,8 +96,23 @@ impl Producer {
         Ok(topic)
     }
 
+    /// Names of the topics that were written to.
+    pub fn topic_names(&self) -> Vec<String> {
+        self.topics.lock().keys().cloned().collect()
+    }
+
     /// Hands a record over; it is copied.
     pub fn send(&self, topic: &Topic, record: &Outgoing<'_>) -> Result<Sent, Fault> {
+        self.send_to(topic, ANY_PARTITION, record)
+    }
+
+    /// Hands a record over for a partition; it is copied.
+    pub fn send_to(
+        &self,
+        topic: &Topic,
+        partition: i32,
+        record: &Outgoing<'_>,
+    ) -> Result<Sent, Fault> {
         let error = if record.timestamp.is_none() && record.headers.is_empty() {
             let (value, value_len) = parts(record.value);
             let (key, key_len) = parts(record.key);
@@ -102,7 +120,7 @@ impl Producer {
             let failed = unsafe {
                 sys::rd_kafka_produce(
                     topic.rkt(),
-                    -1,
+                    partition,
                     sys::RD_KAFKA_MSG_F_COPY,
                     value,
                     value_len,
@@ -117,7 +135,7 @@ impl Producer {
             // SAFETY: the error of this thread's last call.
             Fault::of(unsafe { sys::rd_kafka_last_error() }, "send")
         } else {
-            match self.send_with(topic, record) {
+            match self.send_with(topic, partition, record) {
                 Ok(()) => return Ok(Sent::Queued),
                 Err(fault) => fault,
             }
@@ -128,7 +146,7 @@ impl Producer {
         Err(error)
     }
 
-    fn send_with(&self, topic: &Topic, record: &Outgoing<'_>) -> Result<(), Fault> {
+    fn send_with(&self, topic: &Topic, partition: i32, record: &Outgoing<'_>) -> Result<(), Fault> {
         let memory = |bytes: Option<&[u8]>| {
             let (ptr, size) = parts(bytes);
             sys::rd_kafka_vu_s__bindgen_ty_1 {
@@ -141,6 +159,12 @@ impl Producer {
             Type::RD_KAFKA_VTYPE_RKT,
             sys::rd_kafka_vu_s__bindgen_ty_1 { rkt: topic.rkt() },
         ));
+        if partition != ANY_PARTITION {
+            values.push(of(
+                Type::RD_KAFKA_VTYPE_PARTITION,
+                sys::rd_kafka_vu_s__bindgen_ty_1 { i32_: partition },
+            ));
+        }
         values.push(of(
             Type::RD_KAFKA_VTYPE_MSGFLAGS,
             sys::rd_kafka_vu_s__bindgen_ty_1 {

@@ -190,6 +190,7 @@ pub fn read_as(client: &ClientConfig, topic: &str) -> Result<Vec<Seen>> {
     }
     consumer.assign(&list)?;
     let (mut seen, mut ended, begun) = (Vec::new(), vec![false; partitions], Instant::now());
+    let mut next = vec![0; partitions];
     while ended.contains(&false) {
         if begun.elapsed() > Duration::from_secs(60) {
             bail!("topic {topic} does not come to its end");
@@ -199,6 +200,15 @@ pub fn read_as(client: &ClientConfig, topic: &str) -> Result<Vec<Seen>> {
             Some(Err(KafkaError::PartitionEOF(p))) => ended[p as usize] = true,
             Some(Err(e)) => return Err(e).context("read a topic"),
             Some(Ok(message)) => {
+                let next = &mut next[message.partition() as usize];
+                if message.offset() < *next {
+                    bail!(
+                        "the reader of the test went back: {topic}[{}] at {} after {next}",
+                        message.partition(),
+                        message.offset(),
+                    );
+                }
+                *next = message.offset() + 1;
                 let text = |b: Option<&[u8]>| b.map(|b| String::from_utf8_lossy(b).into_owned());
                 let headers = message.headers().map(|h| {
                     h.iter()

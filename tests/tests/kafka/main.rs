@@ -4,6 +4,7 @@
 mod cluster;
 mod faults;
 mod files;
+mod forgotten;
 mod kills;
 mod owners;
 mod plain;

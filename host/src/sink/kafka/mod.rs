@@ -5,6 +5,7 @@
 //! (`Transactions`). Only delivery reports say what was delivered; a flush that answers "ok" says nothing.
 
 mod encode;
+mod settle;
 mod transactions;
 mod writer;
 
@@ -19,6 +20,7 @@ use crate::kafka::{Client, Kind, settings, topics};
 
 use super::{Sink, SinkError, SinkWriter};
 
+pub use settle::Scope;
 pub use transactions::{CommitError, Marker, SourceOffsets, Transactions};
 use writer::KafkaWriter;
 

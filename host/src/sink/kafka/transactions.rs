@@ -16,6 +16,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::encode::Messages;
+use super::settle::{Readers, Scope, settle};
 use super::writer::Sender;
 use crate::config::KafkaSinkPlan;
 use crate::config::kafka::client_settings;
@@ -32,7 +33,7 @@ use crate::time::Stopwatch;
 const HELD_BYTES_MAX: usize = 4 << 20;
 
 /// How long a start, or a commit, waits for the cluster before it is undecided.
-const WAIT: Duration = Duration::from_secs(60);
+pub(super) const WAIT: Duration = Duration::from_secs(60);
 
 /// Between two looks whether the epoch is open.
 const LOOK: Duration = Duration::from_millis(100);
@@ -120,13 +121,14 @@ impl Transactions {
     pub fn open(
         plan: &KafkaSinkPlan,
         marker_topic: &str,
+        scope: &Scope,
         before: Option<&Known>,
     ) -> Result<Transactions, CommitError> {
         let id = format!("wasmill.{}", plan.job);
+        let all = reader(plan, &id, "read_uncommitted").map_err(CommitError::Failed)?;
         if let Some(before) = before {
             // Without waiting for a transaction under way, which may be our own of before.
-            let reader = reader(plan, &id, "read_uncommitted").map_err(CommitError::Failed)?;
-            let found = marker(&reader, marker_topic).map_err(CommitError::Undecided)?;
+            let found = marker(&all, marker_topic).map_err(CommitError::Undecided)?;
             if !is_ours(before, found.as_ref()) {
                 return Err(CommitError::Failed(format!(
                     "another start of the job took over (it committed checkpoint {}): this one ends",
@@ -159,9 +161,23 @@ impl Transactions {
             }
         }
         crash::at(CrashPoint::TransactionsTakenOver);
-        settle(&producer, &id, marker_topic)?;
-        let reader = reader(plan, &id, "read_committed").map_err(CommitError::Failed)?;
-        let marker = marker(&reader, marker_topic).map_err(CommitError::Undecided)?;
+        let decided = reader(plan, &id, "read_committed").map_err(CommitError::Failed)?;
+        let mut scope = scope.clone();
+        scope.groups.push(group(&id));
+        if let Some(before) = before {
+            scope.topics.extend(before.topics.iter().cloned());
+            scope.topics.sort();
+            scope.topics.dedup();
+        }
+        let readers = Readers {
+            all: &all,
+            decided: &decided,
+        };
+        settle(&producer, &id, marker_topic, &scope, &readers)?;
+        let marker = marker(&decided, marker_topic).map_err(CommitError::Undecided)?;
+        if let Some(before) = before {
+            not_back(before, marker.as_ref())?;
+        }
         Ok(Transactions {
             producer: Arc::new(producer),
             id,
@@ -170,6 +186,7 @@ impl Transactions {
             known: Mutex::new(Known {
                 marker,
                 by: crate::job::new_id(),
+                topics: Vec::new(),
             }),
             open: Mutex::new(0),
             opened: Condvar::new(),
@@ -189,7 +206,10 @@ impl Transactions {
 
     /// What a later start in this process has to know.
     pub fn known(&self) -> Known {
-        self.known.lock().clone()
+        Known {
+            topics: self.producer.topic_names(),
+            ..self.known.lock().clone()
+        }
     }
 
     /// The run and the first epoch are known: its transaction begins.
@@ -370,37 +390,13 @@ impl Held {
     }
 }
 
-fn marker_at(topic: &str, offset: i64, metadata: String) -> PartitionOffset {
+pub(super) fn marker_at(topic: &str, offset: i64, metadata: String) -> PartitionOffset {
     PartitionOffset {
         topic: topic.to_owned(),
         partition: 0,
         offset,
         metadata,
     }
-}
-
-/// Makes sure that the marker is read as it is. A coordinator that just started answers with what it knew some seconds
-/// before its end, until its log is confirmed again; an older marker would have results come twice. An offset that it
-/// confirms lies behind all others, so then it knows them; the transaction that has it is given up.
-fn settle(producer: &Producer, id: &str, topic: &str) -> Result<(), CommitError> {
-    let probe = [marker_at(topic, 0, String::new())];
-    let begun = Stopwatch::start();
-    let retried = |call: &dyn Fn() -> Result<(), Fault>| loop {
-        match call() {
-            Ok(()) => return Ok(()),
-            Err(fault) if fault.retriable && begun.elapsed() < WAIT => {}
-            Err(fault) if comes_again(fault.code) => {
-                return Err(CommitError::Failed(fault.to_string()));
-            }
-            Err(fault) => {
-                let why = format!("transactional id {id}: {fault}");
-                return Err(CommitError::Undecided(producer.client().explain(why)));
-            }
-        }
-    };
-    retried(&|| producer.begin())?;
-    retried(&|| producer.add_offsets(&group(id), &probe, Duration::from_secs(10)))?;
-    retried(&|| producer.abort(Duration::from_secs(10)))
 }
 
 /// A client that reads the marker.
@@ -439,6 +435,19 @@ fn marker(reader: &Client, topic: &str) -> Result<Option<Marker>, String> {
 /// Whether nobody else committed since: the marker is the one that was found then, or one of our own.
 fn is_ours(before: &Known, found: Option<&Marker>) -> bool {
     found == before.marker.as_ref() || found.is_some_and(|m| m.by == before.by)
+}
+
+/// What was committed stays so. A cluster that does not know it any more has lost what belongs to it, too.
+fn not_back(before: &Known, found: Option<&Marker>) -> Result<(), CommitError> {
+    let (then, now) = (before.marker.as_ref(), found);
+    let (then, now) = (then.map_or(0, |m| m.epoch), now.map_or(0, |m| m.epoch));
+    if now < then {
+        return Err(CommitError::Failed(format!(
+            "the cluster confirmed the transaction of checkpoint {then}, and knows only of {now} now: \
+             it lost a committed transaction, or parts of it"
+        )));
+    }
+    Ok(())
 }
 
 /// The group in which the marker is.
@@ -493,6 +502,7 @@ mod tests {
         let known = |marker| Known {
             marker,
             by: "me".into(),
+            topics: Vec::new(),
         };
         // Nobody committed since, or a commit of ours that we did not hear of did happen.
         assert!(is_ours(&known(None), None));
@@ -510,5 +520,11 @@ mod tests {
             Some(&marker(4, "you"))
         ));
         assert!(!is_ours(&known(None), Some(&marker(1, "you"))));
+        // What was committed is gone: the job must not make its results again.
+        let before = known(Some(marker(3, "me")));
+        assert!(not_back(&before, Some(&marker(2, "me"))).is_err());
+        assert!(not_back(&before, None).is_err());
+        assert!(not_back(&before, Some(&marker(3, "me"))).is_ok());
+        assert!(not_back(&known(None), None).is_ok());
     }
 }
