@@ -211,7 +211,7 @@ fn changes(
             if full_name(before) == full_name(now) {
                 differ("config", &before.config, &now.config);
                 let (from, to) = (before.state_version, now.state_version);
-                if from < to && now.migrates {
+                if from < to && now.migrates_from.contains(&from) {
                     notes.push(format!(
                         "step {}: {} migrates its state from version {from} to {to}",
                         new.name,
@@ -221,7 +221,7 @@ fn changes(
                     let able = if from > to {
                         "older than the state"
                     } else {
-                        "and the plugin does not migrate"
+                        "which does not migrate it"
                     };
                     differ("state version", &from.to_string(), &format!("{to}, {able}"));
                 }

@@ -2,13 +2,13 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-fn function(version: u32, migrates: bool) -> FunctionIdentity {
+fn function(version: u32, migrates_from: &[u32]) -> FunctionIdentity {
     FunctionIdentity {
         plugin: "p".into(),
         name: "count".into(),
         config: "{}".into(),
         state_version: version,
-        migrates,
+        migrates_from: migrates_from.iter().copied().collect(),
     }
 }
 
@@ -18,7 +18,7 @@ fn node(name: &str, kind: &str, settings: &[(&str, &str)]) -> NodeIdentity {
         name: name.into(),
         kind: kind.into(),
         settings: settings.iter().map(pair).collect(),
-        function: (kind == "window").then(|| function(1, false)),
+        function: (kind == "window").then(|| function(1, &[])),
     }
 }
 
@@ -78,16 +78,16 @@ fn other_code_of_a_plugin_with_the_same_state_version_goes_on_and_is_told() {
 #[test]
 fn newer_state_version_goes_on_only_if_the_plugin_migrates() {
     let mut now = job();
-    now.steps[0].function = Some(function(3, true));
+    now.steps[0].function = Some(function(3, &[1, 2]));
     let notes = against(&now, &[]).expect("it migrates").notes;
     assert_eq!(
         notes,
         ["step hourly: p.count migrates its state from version 1 to 3"]
     );
-    now.steps[0].function = Some(function(3, false));
+    now.steps[0].function = Some(function(3, &[2]));
     assert!(matches!(&refused(&now)[0].change, Change::Changed(c) if c[0].0 == "state version"));
     // An older function cannot know what newer ones write.
-    now.steps[0].function = Some(function(0, true));
+    now.steps[0].function = Some(function(0, &[1]));
     assert!(matches!(&refused(&now)[0].change, Change::Changed(c) if c[0].0 == "state version"));
 }
 
@@ -112,10 +112,10 @@ fn other_kind_setting_function_or_config_is_refused() {
     );
     assert_eq!(change(&|n| n.function = None), ["function"]);
     let other = |f: FunctionIdentity| move |n: &mut NodeIdentity| n.function = Some(f.clone());
-    let mut renamed = function(1, false);
+    let mut renamed = function(1, &[]);
     renamed.name = "sum".into();
     assert_eq!(change(&other(renamed)), ["function"]);
-    let mut configured = function(1, false);
+    let mut configured = function(1, &[]);
     configured.config = r#"{"field":"/x"}"#.into();
     assert_eq!(change(&other(configured)), ["config"]);
 }
@@ -185,7 +185,7 @@ fn refusal_shows_what_is_new_gone_and_changed_and_what_to_type() {
     now.steps[0]
         .settings
         .insert("window".into(), "tumbling 2h".into());
-    now.steps[0].function = Some(function(2, false));
+    now.steps[0].function = Some(function(2, &[]));
     now.steps[1].name = "twice".into();
     let text = against(&now, &[]).expect_err("it differs").to_string();
     let golden = "\
@@ -196,7 +196,7 @@ its state does not fit the job any more:
       + tumbling 2h
     state version
       - 1
-      + 2, and the plugin does not migrate
+      + 2, which does not migrate it
   step  once    gone
   step  twice   new (this alone is fine)
 give the job back what is gone or changed, or say that its state may be lost:

@@ -4,7 +4,7 @@
 //! Paths, limits and sinks are not in it: they may change as they like. Whether one identity's state is good for
 //! another is `compat`'s to say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -53,7 +53,8 @@ pub struct FunctionIdentity {
     pub config: String,
     /// Version of its accumulators or states.
     pub state_version: u32,
-    /// Whether it can bring older versions up to date. Only asked of the job that is about to start.
-    #[serde(default, skip_serializing)]
-    pub migrates: bool,
+    /// Older versions, of those that were found, which it can bring up to date. Only asked of the job that is about to
+    /// start.
+    #[serde(skip)]
+    pub migrates_from: BTreeSet<u32>,
 }

@@ -205,6 +205,7 @@ mod tests {
             checkpoints: Some(crate::job::report::CheckpointSummary {
                 count: 12,
                 mean_ms: 80,
+                gathering_ms: 30,
                 longest_ms: 180,
                 bytes: 300 << 20,
             }),

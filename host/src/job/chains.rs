@@ -5,12 +5,18 @@
 
 use std::collections::BTreeMap;
 
+use parking_lot::Mutex;
+
 use crate::checkpoint::manifest::StateFile;
 use crate::checkpoint::state::Binding;
 use crate::checkpoint::{CheckpointStore, StoreError};
 use crate::record::NodeIndex;
 use crate::runtime::snapshot::StatePiece;
 use crate::state::{Extent, StateBuffer};
+
+/// Files written at once. A file is mostly waited for (the disk's sync, the store's answer), so some at a time take as
+/// long as one; each holds a connection of a store and a buffer of the disk's.
+const WRITERS: usize = 8;
 
 /// State of all tasks.
 #[derive(Default)]
@@ -48,28 +54,63 @@ impl Chains {
         run: &str,
         step: &dyn Fn(NodeIndex) -> &'a str,
     ) -> Result<Vec<StateFile>, StoreError> {
-        for (&(index, task), chain) in &mut self.0 {
-            let mut waiting = std::mem::take(&mut chain.waiting).into_iter();
-            while let Some((epoch, entries)) = waiting.next() {
-                let before = chain.files.last();
-                let binding = Binding {
-                    job,
-                    run,
-                    step: step(index),
-                    task: u32::try_from(task).expect("tasks are few"),
-                    epoch,
-                    builds_on: before.map(StateFile::sum),
-                };
-                match store.write_state(&entries, &binding, before) {
-                    Ok(file) => chain.files.push(file),
-                    Err(error) => {
-                        chain.waiting.push((epoch, entries));
-                        chain.waiting.extend(waiting);
-                        return Err(error);
-                    }
+        let waiting = self.0.iter_mut().filter(|(_, c)| !c.waiting.is_empty());
+        let waiting: Vec<_> = waiting
+            .map(|(&(index, task), chain)| (step(index), task, chain))
+            .collect();
+        let waiting = Mutex::new(waiting.into_iter());
+        let next = || waiting.lock().next();
+        let work = || -> Result<(), StoreError> {
+            while let Some((step, task, chain)) = next() {
+                chain.write(store, job, run, step, task)?;
+            }
+            Ok(())
+        };
+        let others = waiting.lock().len().min(WRITERS).saturating_sub(1);
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
+            let mine = work();
+            others.into_iter().fold(mine, |all, other| {
+                let other = other
+                    .join()
+                    .unwrap_or_else(|e| std::panic::resume_unwind(e));
+                all.and(other)
+            })
+        })?;
+        Ok(self.0.values().flat_map(|c| c.files.clone()).collect())
+    }
+}
+
+impl Chain {
+    /// Writes what waits, one file after the other: each names the one before it.
+    fn write(
+        &mut self,
+        store: &CheckpointStore,
+        job: &str,
+        run: &str,
+        step: &str,
+        task: usize,
+    ) -> Result<(), StoreError> {
+        let mut waiting = std::mem::take(&mut self.waiting).into_iter();
+        while let Some((epoch, entries)) = waiting.next() {
+            let before = self.files.last();
+            let binding = Binding {
+                job,
+                run,
+                step,
+                task: u32::try_from(task).expect("tasks are few"),
+                epoch,
+                builds_on: before.map(StateFile::sum),
+            };
+            match store.write_state(&entries, &binding, before) {
+                Ok(file) => self.files.push(file),
+                Err(error) => {
+                    self.waiting.push((epoch, entries));
+                    self.waiting.extend(waiting);
+                    return Err(error);
                 }
             }
         }
-        Ok(self.0.values().flat_map(|c| c.files.clone()).collect())
+        Ok(())
     }
 }

@@ -259,6 +259,7 @@ impl Keeper {
         }
         Order {
             started,
+            gathered: self.clock.now(),
             manifest,
             pieces,
             asked: Vec::new(),

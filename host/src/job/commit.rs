@@ -64,6 +64,8 @@ pub struct Took {
     pub total_ms: i64,
     /// The longest.
     pub longest_ms: i64,
+    /// Of `total_ms`, until the last task had told its state: what barriers waited for, and copying.
+    pub gathering_ms: i64,
     /// Bytes of state written.
     pub bytes: u64,
 }
@@ -83,6 +85,8 @@ pub struct CheckpointStatus {
 pub struct Order {
     /// When its barrier went out, on the job's clock.
     pub started: i64,
+    /// When the last task had told its state.
+    pub gathered: i64,
     /// What it says, but for its files.
     pub manifest: Manifest,
     /// What tasks told of their state: epoch, task, pieces.
@@ -145,7 +149,7 @@ impl Committer {
         crash::at(CrashPoint::EpochGathered);
         self.patiently(manifest.epoch, || self.store(&mut manifest, chains))?;
         crash::at(CrashPoint::ManifestStored);
-        self.note(order.started, &manifest);
+        self.note(order.started, order.gathered, &manifest);
         self.commit
             .commit(self.assembly.plan(), manifest.epoch, &manifest.positions)?;
         self.tell(&manifest.positions);
@@ -162,13 +166,14 @@ impl Committer {
         }
     }
 
-    fn note(&self, started: i64, manifest: &Manifest) {
+    fn note(&self, started: i64, gathered: i64, manifest: &Manifest) {
         let ms = self.clock.now().saturating_sub(started).max(0);
         let new = manifest.files.iter().filter(|f| f.epoch == manifest.epoch);
         let mut took = self.status.took.lock();
         took.checkpoints += 1;
         took.total_ms += ms;
         took.longest_ms = took.longest_ms.max(ms);
+        took.gathering_ms += gathered.saturating_sub(started).max(0);
         took.bytes += new.map(|file| file.bytes).sum::<u64>();
     }
 

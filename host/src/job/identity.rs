@@ -22,15 +22,13 @@ use crate::window::{Emit, Panes, WindowKind, WindowSpec};
 /// Settings by name.
 type Settings = BTreeMap<String, String>;
 
-/// What a checkpoint of this plan belongs to. `migrates`: whether a plugin brings older state up to date.
-pub fn identity<P>(plan: &Plan<P>, migrates: impl Fn(&P) -> bool) -> JobIdentity {
+/// What a checkpoint of this plan belongs to. What functions migrate is not in it yet: see [`versions_before`].
+pub fn identity<P>(plan: &Plan<P>) -> JobIdentity {
     let steps = (0..plan.steps.len()).filter(|&i| is_stateful(plan, i as NodeIndex));
     JobIdentity {
         job: plan.name.clone(),
         sources: plan.sources.iter().map(source).collect(),
-        steps: steps
-            .map(|i| step(plan, i as NodeIndex, &migrates))
-            .collect(),
+        steps: steps.map(|i| step(plan, i as NodeIndex)).collect(),
         plugins: plan
             .plugins
             .iter()
@@ -77,7 +75,23 @@ fn source(source: &SourcePlan) -> NodeIdentity {
     }
 }
 
-fn step<P>(plan: &Plan<P>, index: NodeIndex, migrates: &impl Fn(&P) -> bool) -> NodeIdentity {
+/// Older versions of state, among what was found, that a function would have to bring up to date.
+pub fn versions_before<'a>(
+    now: &NodeIdentity,
+    found: impl Iterator<Item = &'a JobIdentity>,
+) -> BTreeSet<u32> {
+    let Some(ours) = &now.function else {
+        return BTreeSet::new();
+    };
+    found
+        .flat_map(|job| &job.steps)
+        .filter(|before| before.name == now.name)
+        .filter_map(|before| Some(before.function.as_ref()?.state_version))
+        .filter(|&version| version < ours.state_version)
+        .collect()
+}
+
+fn step<P>(plan: &Plan<P>, index: NodeIndex) -> NodeIdentity {
     let at = &plan.steps[usize::from(index)];
     let mut settings = Settings::new();
     let keys: BTreeSet<String> = at.inputs.iter().flat_map(|i| keys(plan, *i)).collect();
@@ -128,7 +142,7 @@ fn step<P>(plan: &Plan<P>, index: NodeIndex, migrates: &impl Fn(&P) -> bool) -> 
             name: function.function.clone(),
             config: function.config.clone(),
             state_version: function.descriptor.state_version,
-            migrates: migrates(&plugin.plugin),
+            migrates_from: BTreeSet::new(),
         }
     });
     // The function of a join or lookup keeps nothing: rows do.

@@ -54,7 +54,7 @@ fn of(job: &str) -> JobIdentity {
     let plan = check_text(texts, Path::new("."), &options, &FakeHost)
         .map_err(|p| p.render())
         .expect("a good job");
-    identity(&plan, |_| false)
+    identity(&plan)
 }
 
 fn shown(identity: &JobIdentity) -> String {

@@ -12,8 +12,12 @@ use crate::checkpoint::{
     CheckpointStore, Found, JobIdentity, Loaded, RecoveryDecision, decide, decide_and_load,
 };
 use crate::config::Plan;
-use crate::job::identity::{identity, shape_of_format_1};
+use crate::config::plan::StepKind;
+use crate::job::identity::{identity, shape_of_format_1, versions_before};
 use crate::job::{Restore, times};
+use crate::plugin::{FunctionKind, InstanceTag};
+use crate::record::Blobs;
+use crate::runtime::assemble::function_of;
 use crate::runtime::snapshot::{Chain, JobSnapshot};
 use crate::runtime::task::TaskError;
 use crate::sink::kafka::Marker;
@@ -81,7 +85,7 @@ pub fn recover(
     let host = |e: &dyn std::fmt::Display| TaskError::Host(e.to_string());
     let store = CheckpointStore::open(place, clock).map_err(|e| host(&e))?;
     let marker = commits()?;
-    let mut identity = identity(plan, |plugin| plugin.migrates());
+    let mut identity = identity(plan);
     identity.shape = shape_of_format_1(plan);
     let mut found = store.find().map_err(|e| host(&e))?;
     let last = found.iter().map(Found::epoch).max().unwrap_or(0);
@@ -101,6 +105,8 @@ pub fn recover(
         }
         _ => &store,
     };
+    ask_migrations(plan, &found, &mut identity);
+    let identity = identity;
     let by = |found: &[Found]| match (&marker, &wanted) {
         (Some(marker), Wanted::Latest) => {
             let committed = marker.as_ref().map(|m| (m.epoch, m.run.as_str()));
@@ -161,6 +167,51 @@ pub fn recover(
         notes,
         store,
     })))
+}
+
+/// Asks the functions of the job which older versions of their state, of those found, they can bring up to date: before any
+/// state is read, so that a checkpoint which could not be gone on from is refused with what differs.
+fn ask_migrations(plan: &Plan, found: &[Found], identity: &mut JobIdentity) {
+    let found = || found.iter().filter_map(|f| Some(&f.whole()?.identity));
+    for node in &mut identity.steps {
+        let versions = versions_before(node, found());
+        let Some(function) = &mut node.function else {
+            continue;
+        };
+        let step = times::step_index(plan, &node.name).expect("the identity is the plan's");
+        let kind = &plan.steps[usize::from(step)].kind;
+        let can = |version: &u32| migrates(plan, kind, &node.name, *version);
+        function.migrates_from = versions.into_iter().filter(can).collect();
+    }
+}
+
+/// Whether a step's function brings state of a version up to date: it is called without any.
+fn migrates(plan: &Plan, kind: &StepKind, step: &str, version: u32) -> bool {
+    let Some(index) = function_of(kind) else {
+        return false;
+    };
+    let function = &plan.functions[index];
+    let plugin = &plan.plugins[function.plugin].plugin;
+    if !plugin.migrates() {
+        return false;
+    }
+    let tag = InstanceTag {
+        job: plan.name.as_str().into(),
+        step: step.into(),
+        partition: 0,
+    };
+    let (name, config, descriptor) = (&function.function, &function.config, &function.descriptor);
+    let none = Blobs::default();
+    match function.kind {
+        FunctionKind::Aggregate => plugin
+            .aggregate(name, config, descriptor, tag)
+            .is_ok_and(|mut f| f.migrate(version, &none).is_ok()),
+        FunctionKind::Process => plugin
+            .process(name, config, descriptor, tag)
+            .is_ok_and(|mut f| f.migrate(version, &none).is_ok()),
+        // These keep no state of their own.
+        _ => false,
+    }
 }
 
 /// What `--restore PATH` names.

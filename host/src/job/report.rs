@@ -116,6 +116,8 @@ pub struct CheckpointSummary {
     pub count: u64,
     /// From the barrier until the checkpoint counted, the mean, milliseconds.
     pub mean_ms: u64,
+    /// Of that, until the last task had told its state; the rest is writing. The mean.
+    pub gathering_ms: u64,
     /// The longest.
     pub longest_ms: u64,
     /// Bytes of state written, by all together.

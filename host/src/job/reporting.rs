@@ -204,6 +204,7 @@ fn checkpoint_summary(job: &Job) -> Option<CheckpointSummary> {
     (took.checkpoints > 0).then(|| CheckpointSummary {
         count: took.checkpoints,
         mean_ms: took.total_ms.unsigned_abs() / took.checkpoints,
+        gathering_ms: took.gathering_ms.unsigned_abs() / took.checkpoints,
         longest_ms: took.longest_ms.unsigned_abs(),
         bytes: took.bytes,
     })

@@ -124,6 +124,7 @@ pub fn aggregate(args: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let (input, emit) = (&add.rows[0], finish.emit_type());
     let (traits, version) = (args.traits(merge.is_some()), args.version);
     let (init, migrate) = (block.init()?, block.migrate());
+    let migrates = block.method("migrate").is_some();
     let add = add.call(quote!(#ident::add), &["row"]);
     let finish = finish.emitting_call(quote!(#ident::finish), &[]);
     // `finish` takes its accumulator by value or by reference.
@@ -226,6 +227,7 @@ pub fn aggregate(args: TokenStream, item: TokenStream) -> Result<TokenStream> {
             ) -> ::core::result::Result<i64, ::wasmill_plugin::Reject> {
                 #gap
             }
+            const MIGRATES: bool = #migrates;
             fn migrate(
                 from_version: u32,
                 bytes: &[u8],
@@ -255,6 +257,7 @@ pub fn process(args: TokenStream, item: TokenStream) -> Result<TokenStream> {
     };
     let (ports, traits, version) = (&args.ports, args.traits(false), args.version);
     let (init, migrate) = (block.init()?, block.migrate());
+    let migrates = block.method("migrate").is_some();
     let on_record = record.call(quote!(#ident::on_record), &["row"]);
     let on_timer = match timer {
         Some(shape) => {
@@ -313,6 +316,7 @@ pub fn process(args: TokenStream, item: TokenStream) -> Result<TokenStream> {
             ) -> #result {
                 #on_timer
             }
+            const MIGRATES: bool = #migrates;
             fn migrate(
                 from_version: u32,
                 bytes: &[u8],

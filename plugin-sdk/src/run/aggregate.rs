@@ -86,6 +86,8 @@ pub trait AggregateFn: 'static {
     const GAPS: bool;
     /// The gap of a session that starts with this row, if it gives any.
     fn gap(config: &Self::Config, row: <Self::Input as Input>::Row<'_>) -> Result<i64, Reject>;
+    /// Whether there is a `migrate`.
+    const MIGRATES: bool;
     /// Reads an accumulator of an older version.
     fn migrate(from_version: u32, bytes: &[u8]) -> Option<Result<Self::State, Reject>>;
 }
@@ -234,6 +236,11 @@ impl<F: AggregateFn> Instance for Aggregating<F> {
     }
 
     fn migrate(&mut self, from_version: u32, states: BytesCol) -> Result<BytesCol, Failure> {
+        if !F::MIGRATES {
+            return Err(Failure::new(format!(
+                "this aggregate cannot read accumulators of version {from_version}"
+            )));
+        }
         let mut new = BytesCol::with_capacity(states.len(), states.data.len());
         for i in 0..states.len() {
             let state = F::migrate(from_version, states.get(i)).ok_or_else(|| {

@@ -96,6 +96,8 @@ pub trait ProcessFn: 'static {
         context: &mut Context<'_>,
         out: &mut Output<Self::Emit>,
     ) -> Result<(), Reject>;
+    /// Whether there is a `migrate`.
+    const MIGRATES: bool;
     /// Reads a state of an older version.
     fn migrate(from_version: u32, bytes: &[u8]) -> Option<Result<Self::State, Reject>>;
 }
@@ -232,6 +234,11 @@ impl<F: ProcessFn> Instance for Processing<F> {
     }
 
     fn migrate(&mut self, from_version: u32, states: BytesCol) -> Result<BytesCol, Failure> {
+        if !F::MIGRATES {
+            return Err(Failure::new(format!(
+                "this function cannot read states of version {from_version}"
+            )));
+        }
         let mut new = BytesCol::with_capacity(states.len(), states.data.len());
         for i in 0..states.len() {
             let state = F::migrate(from_version, states.get(i)).ok_or_else(|| {

@@ -5,6 +5,7 @@ mod contract;
 mod crashes;
 mod files;
 mod flights;
+mod kept_state;
 mod kills;
 mod mutations;
 mod nexmark;

@@ -46,22 +46,25 @@ format = "json"
 }
 
 /// The same job without a pace: that is no change of it, so it goes on from any of its checkpoints.
-fn unpaced(job: &str) -> String {
+pub fn unpaced(job: &str) -> String {
     let lines = job.lines().filter(|line| !line.starts_with("rate ="));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn folder(job: &str) -> Result<tempfile::TempDir> {
+/// A folder with the job.
+pub fn folder(job: &str) -> Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("job.toml"), job)?;
     Ok(folder)
 }
 
-fn wasmill(folder: &Path, arguments: &[&str]) -> Result<Ended> {
+/// Runs it to its end there.
+pub fn wasmill(folder: &Path, arguments: &[&str]) -> Result<Ended> {
     run(command(folder, arguments), b"")
 }
 
-fn start(folder: &Path, arguments: &[&str]) -> Result<Child> {
+/// Starts the job of the folder.
+pub fn start(folder: &Path, arguments: &[&str]) -> Result<Child> {
     let all = ["run", "job.toml", "--quiet"].iter().chain(arguments);
     command(folder, all)
         .stdin(Stdio::null())
@@ -72,7 +75,7 @@ fn start(folder: &Path, arguments: &[&str]) -> Result<Child> {
 }
 
 /// Asks until the job listens.
-fn savepoint(folder: &Path, arguments: &[&str]) -> Result<Value> {
+pub fn savepoint(folder: &Path, arguments: &[&str]) -> Result<Value> {
     for _ in 0..1_000 {
         let all: Vec<&str> = ["savepoint", "job.toml", "--json"]
             .iter()
@@ -95,9 +98,13 @@ fn place(savepoint: &Value) -> Result<&str> {
     savepoint["place"].as_str().context("a place")
 }
 
-/// A job that was stopped with a savepoint: its folder, and where that is.
-fn stopped(job: &str) -> Result<(tempfile::TempDir, String)> {
+/// A job that was stopped with a savepoint: its folder, which `prepare` fills before the start, and where that is.
+pub fn stopped(
+    job: &str,
+    prepare: impl FnOnce(&Path) -> Result<()>,
+) -> Result<(tempfile::TempDir, String)> {
     let folder = folder(job)?;
+    prepare(folder.path())?;
     let child = start(folder.path(), &[])?;
     // One first, so that there is something in it.
     savepoint(folder.path(), &["--to", "first"])?;
@@ -183,7 +190,7 @@ fn savepoint_that_cannot_be_taken_says_why_and_the_job_goes_on() -> Result<()> {
 #[test]
 fn changed_job_is_refused_with_what_differs_until_its_state_is_given_up() -> Result<()> {
     let text = job(30_000, 1_000);
-    let (folder, last) = stopped(&text)?;
+    let (folder, last) = stopped(&text, |_| Ok(()))?;
     let path = folder.path();
     let text = unpaced(&text);
     let changed = text.replace("tumbling = \"5s\"", "tumbling = \"7s\"");
@@ -223,7 +230,7 @@ fn changed_job_is_refused_with_what_differs_until_its_state_is_given_up() -> Res
 #[test]
 fn step_that_is_added_starts_empty_and_the_others_keep_their_state() -> Result<()> {
     let text = job(30_000, 1_000);
-    let (folder, last) = stopped(&text)?;
+    let (folder, last) = stopped(&text, |_| Ok(()))?;
     let path = folder.path();
     let more = text.replace(
         "[sink.out]",
@@ -351,7 +358,7 @@ fn checkpoints_are_listed_looked_into_verified_and_removed() -> Result<()> {
         .replace("tumbling = \"5s\"", "tumbling = \"30d\"")
         // Few keys: each is there after a few records.
         .replace("int 0 200", "int 7 8");
-    let (folder, last) = stopped(&text)?;
+    let (folder, last) = stopped(&text, |_| Ok(()))?;
     let path = folder.path();
     let json = |arguments: &[&str]| -> Result<Value> {
         let ended = wasmill(path, arguments)?.expect_code(0)?;
