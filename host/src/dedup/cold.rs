@@ -32,7 +32,7 @@ impl DedupStep {
         &mut self,
         keys: impl Iterator<Item = Option<&'k [u8]>>,
     ) -> Result<(), StepError> {
-        for id in self.keys.fetch(keys, |value| Some(decode(value)))? {
+        for id in self.keys.fetch(keys, |_, value| Some(decode(value)))? {
             for &(time, _) in self.keys.get(id).all() {
                 self.accepted.push(time, id);
                 self.times += 1;
@@ -47,7 +47,7 @@ impl DedupStep {
         let key = |name| key_of_entry(name).expect(WHOLE);
         let gone = self
             .keys
-            .fetch(list.iter().map(|(_, name)| key(name)), |value| {
+            .fetch(list.iter().map(|(_, name)| key(name)), |_, value| {
                 let times = decode(value);
                 (dues(&times)[0] <= Some(until)).then_some(times)
             })?;

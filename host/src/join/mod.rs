@@ -13,6 +13,7 @@
 //! ```
 
 mod bounds;
+mod cold;
 mod snapshot;
 mod spec;
 mod step;

@@ -19,9 +19,9 @@ use super::step::{Beside, JoinStep, Lists};
 const ROW: u8 = b'r';
 /// Bytes of a row's name before the key.
 const NAME_HEAD: usize = 10;
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 const RIGHT: u8 = 1;
-const MATCHED: u8 = 2;
+pub(super) const MATCHED: u8 = 2;
 
 /// Restored rows become chunks of so many.
 const CHUNK_ROWS: usize = 4096;
@@ -96,6 +96,12 @@ impl JoinStep {
     }
 
     pub(super) fn restore_entry(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {
+        // Others of its rows may have left already.
+        let key = match entry.key.first() {
+            Some(&ROW) => entry.key.get(NAME_HEAD..),
+            _ => key_of_entry(entry.key).flatten(),
+        };
+        self.fetch(key.map(Some).into_iter())?;
         let restored = match entry.key.first() {
             Some(&ROW) => self.restore_row(entry.key, entry.value),
             _ => self.restore_key(entry.key, entry.value),

@@ -4,6 +4,7 @@ use crate::keyed::{
 };
 use crate::plugin::{Fault, Join, RejectKind, Rejected};
 use crate::record::{Batch, NO_ROW, RowsBuilder};
+use crate::spill::Vault;
 use crate::state::{Extent, Mark, StateBuffer, StateRef, Touched};
 use crate::step::{Boundary, Output, Progress, Step, StepError};
 use crate::time::Watermark;
@@ -31,7 +32,9 @@ pub struct JoinStep {
     pub(super) next_arrival: u64,
     /// Nothing at or before this is expected any more, lateness included. None: nothing is known.
     gone: Option<i64>,
-    due: Vec<Due>,
+    /// Rows to be forgotten until then were collected.
+    collected: Option<i64>,
+    pub(super) due: Vec<Due>,
     due_done: usize,
     /// Keys that may have no rows any more.
     doubtful: Vec<KeyId>,
@@ -45,7 +48,7 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    fn of(&mut self, side: Side) -> &mut TimeList {
+    pub(super) fn of(&mut self, side: Side) -> &mut TimeList {
         match side {
             Side::Left => &mut self.left,
             Side::Right => &mut self.right,
@@ -58,7 +61,7 @@ impl Lists {
 pub(super) struct Half {
     pub(super) rows: RowStore<Beside>,
     /// When rows are to be forgotten. Entries of rows that went before are passed over.
-    expiry: TimeQueue,
+    pub(super) expiry: TimeQueue,
     /// Rows from a checkpoint, until there are enough for a chunk.
     pub(super) restored: RowsBuilder,
     pub(super) restored_beside: Vec<Beside>,
@@ -74,7 +77,7 @@ pub(super) struct Beside {
     pub(super) key: KeyId,
     pub(super) matched: bool,
     /// It is in `due`.
-    due: bool,
+    pub(super) due: bool,
     /// For snapshots.
     pub(super) mark: Mark,
 }
@@ -94,7 +97,7 @@ impl Beside {
 
 /// A row whose time has come.
 #[derive(Clone, Copy, Debug)]
-struct Due {
+pub(super) struct Due {
     ts: i64,
     id: RowId,
     side: Side,
@@ -118,6 +121,7 @@ impl JoinStep {
             right: Half::default(),
             next_arrival: 0,
             gone: None,
+            collected: None,
             due: Vec::new(),
             due_done: 0,
             doubtful: Vec::new(),
@@ -314,9 +318,8 @@ impl JoinStep {
         Ok(())
     }
 
-    /// Collects the rows that W has passed, those that come out first and in order.
-    fn collect_due(&mut self) {
-        let Some(gone) = self.gone else { return };
+    /// Collects the rows that are to be forgotten until `gone`, those that come out first and in order.
+    fn collect_due(&mut self, gone: i64) {
         let (mut alone, mut silent) = (Vec::new(), Vec::new());
         for side in [Side::Left, Side::Right] {
             let outer = self.outer(side);
@@ -463,6 +466,9 @@ impl Step for JoinStep {
         out: &mut dyn Output,
     ) -> Result<(), StepError> {
         self.seal_restored();
+        self.fetch(
+            (0..batch.len).filter_map(|row| Some(key_of(&batch, row)).filter(Option::is_some)),
+        )?;
         let side = Side::of(input);
         batch.windows = None;
         let bounds = self.spec.bounds.clone();
@@ -573,7 +579,11 @@ impl Step for JoinStep {
         if self.due_done == self.due.len() {
             self.due.clear();
             self.due_done = 0;
-            self.collect_due();
+            if let Some(gone) = self.gone {
+                let until = self.bring_due(gone)?;
+                self.collect_due(until);
+                self.collected = Some(until);
+            }
         }
         let rest = &self.due[self.due_done..];
         let unmatched = |due: &Due| {
@@ -606,7 +616,11 @@ impl Step for JoinStep {
         self.due = Vec::new();
         self.due_done = 0;
         self.drop_stale();
-        Ok(Progress::Done)
+        Ok(if self.collected < self.gone {
+            Progress::More
+        } else {
+            Progress::Done
+        })
     }
 
     /// Less by the greatest age that a row has when it comes out.
@@ -633,7 +647,9 @@ impl Step for JoinStep {
 
     fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Result<Extent, StepError> {
         self.seal_restored();
-        Ok(self.snapshot_rows(extent, into))
+        let extent = self.snapshot_rows(extent, into);
+        self.snapshot_cold(extent, into)?;
+        Ok(extent)
     }
 
     fn restore(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {
@@ -657,5 +673,18 @@ impl Step for JoinStep {
                 + half.rows.len() * size_of::<(i64, u32)>()
         };
         self.keys.bytes() + half(&self.left) + half(&self.right)
+    }
+
+    fn take_vault(&mut self, vault: Vault) -> bool {
+        self.keys.set_vault(vault);
+        true
+    }
+
+    fn shed(&mut self, bytes_max: usize) -> Result<(), StepError> {
+        self.shed_rows(bytes_max)
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.keys.disk_bytes()
     }
 }

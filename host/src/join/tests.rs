@@ -30,10 +30,12 @@ fn windowed(kind: JoinKind, size: i64) -> JoinSpec {
 
 fn step(spec: &JoinSpec, reject: Option<u64>) -> JoinStep {
     let pairs = !matches!(spec.kind, JoinKind::Semi | JoinKind::Anti);
-    JoinStep::new(
+    let mut step = JoinStep::new(
         spec.clone(),
         pairs.then(|| Box::new(PairUp { reject }) as Box<dyn crate::plugin::Join>),
-    )
+    );
+    assert!(step.take_vault(crate::spill::test_vault()));
+    step
 }
 
 /// A step driven by hand: what came out since the last look, as `key value@ts`.
@@ -560,7 +562,15 @@ proptest! {
         flushes in flushes(),
         base in prop::sample::select(vec![0, i64::MIN, i64::MAX]),
         reject in prop::option::weighted(0.3, Just(5_u64)),
+        sheds in prop::collection::vec(0_usize..6, 8),
     ) {
+        let mut sheds = sheds.into_iter().cycle();
+        let mut shed = |task: &mut JoinStep| {
+            let quarters = sheds.next().expect("it is endless");
+            if quarters < 4 {
+                task.shed(task.state_bytes() * quarters / 4).expect("there is room");
+            }
+        };
         let mut model = Model::new(spec.clone(), reject);
         let mut snapshots = chains(1);
         let mut tasks = vec![step(&spec, reject)];
@@ -575,7 +585,9 @@ proptest! {
                 snapshots = chains(count);
                 tasks = (0..count).map(|_| step(&spec, reject)).collect();
                 for entry in entries {
-                    tasks[task_of(entry.key_group, count)].restore(entry.as_ref()).expect("own entries come back");
+                    let task = &mut tasks[task_of(entry.key_group, count)];
+                    task.restore(entry.as_ref()).expect("own entries come back");
+                    shed(task);
                 }
                 for task in &mut tasks {
                     let both = [Watermark(watermark); 2];
@@ -602,6 +614,7 @@ proptest! {
                         let own: Vec<Rec> = side.iter().filter(|r| task_of(key_group(r.key.as_ref().expect("keyed").as_bytes()), count) == t).cloned().collect();
                         let before = out.main.len();
                         task.on_batch(usize::from(!left), batch(&own), &mut out).expect("taken");
+                        shed(task);
                         let least = task.output_watermark(Watermark(watermark));
                         prop_assert!(out.main[before..].iter().all(|r| least == Watermark::NONE || r.ts > Some(least.0)), "late for the next step");
                     }
@@ -615,7 +628,11 @@ proptest! {
             let before = watermark;
             model.boundary(watermark);
             for task in &mut tasks {
-                boundary(task, watermark, &mut out);
+                let both = [Watermark(watermark); 2];
+                while task.on_boundary(crate::keyed::testing::at(&both, 0), &mut out).expect("it goes on") == crate::step::Progress::More {
+                    shed(task);
+                }
+                shed(task);
             }
             prop_assert_eq!(before, watermark);
             if size % 2 == 0 {
@@ -626,6 +643,7 @@ proptest! {
         for task in &mut tasks {
             boundary(task, i64::MAX, &mut out);
             prop_assert!(task.keys.is_empty() && task.left.rows.is_empty() && task.right.rows.is_empty(), "nothing stays");
+            prop_assert_eq!(task.keys.cold(), 0, "nothing stays in the vault");
         }
         let mut got = (out.main, out.late, out.rejected.into_iter().map(|r| r.0).collect::<Vec<_>>());
         let mut expected = (model.main, model.late, model.rejected);

@@ -244,6 +244,29 @@ impl ColdKeys {
         }
     }
 
+    /// What to bring back next where all of one time come back together: keys that a clock wants back until a time,
+    /// about so many, and the time up to which nothing is missing then.
+    pub fn due_whole(
+        &self,
+        clock: usize,
+        until: i64,
+        mut most: usize,
+    ) -> Result<(Vec<Due>, i64), SpillError> {
+        loop {
+            let (mut list, more) = self.due(clock, until, most)?;
+            let (Some(first), Some(last), true) = (list.first(), list.last(), more) else {
+                return Ok((list, until));
+            };
+            // Of the last time there may be more.
+            let (first, last) = (first.0, last.0);
+            if first < last {
+                list.truncate(list.partition_point(|due| due.0 < last));
+                return Ok((list, last - 1));
+            }
+            most = most.saturating_mul(2);
+        }
+    }
+
     /// It is so late by a clock: keys that are wanted back until then stay from now on.
     pub fn note_time(&mut self, clock: usize, time: i64) {
         self.passed[clock] = self.passed[clock].max(Some(time));
@@ -378,6 +401,45 @@ impl<T> KeyMap<T> {
         }
     }
 
+    /// See `ColdKeys::due_whole`.
+    pub fn due_whole(
+        &self,
+        clock: usize,
+        until: i64,
+        most: usize,
+    ) -> Result<(Vec<Due>, i64), SpillError> {
+        match &self.cold {
+            Some(cold) => cold.due_whole(clock, until, most),
+            None => Ok((Vec::new(), until)),
+        }
+    }
+
+    /// Whether a key that came back just now was in a snapshot that was taken while it was beyond memory; for those
+    /// who keep marks of their own. Tells it once.
+    pub fn take_stored(&mut self, id: KeyId) -> bool {
+        std::mem::take(&mut self.slot_mut(id).mark.stored)
+    }
+
+    /// See `ColdKeys::each`. All is in a snapshot then.
+    pub fn each_cold(
+        &mut self,
+        extent: Extent,
+        mut each: impl FnMut(Option<&[u8]>, bool, &[u8]),
+    ) -> Result<(), SpillError> {
+        let Some(cold) = &self.cold else {
+            return Ok(());
+        };
+        let in_memory = |key: Option<&[u8]>| self.find(key).is_some();
+        cold.each(extent, in_memory, |key, recently, value| {
+            let (_, value) = value.split_first().expect(WHOLE);
+            each(key, recently, value);
+        })?;
+        if let Some(cold) = &mut self.cold {
+            cold.snapshot_taken();
+        }
+        Ok(())
+    }
+
     /// See `ColdKeys::pass`.
     pub fn pass(
         &mut self,
@@ -424,7 +486,7 @@ impl<T> KeyMap<T> {
     pub fn fetch<'k>(
         &mut self,
         keys: impl Iterator<Item = Option<&'k [u8]>>,
-        mut decode: impl FnMut(&[u8]) -> Option<T>,
+        mut decode: impl FnMut(Option<&[u8]>, &[u8]) -> Option<T>,
     ) -> Result<Vec<KeyId>, SpillError> {
         let mut fetched = Vec::new();
         if self.cold() == 0 {
@@ -436,7 +498,7 @@ impl<T> KeyMap<T> {
         };
         let result = cold.give_back(wanted, |key, stored, value| {
             let (marks, value) = value.split_first().expect(WHOLE);
-            let Some(value) = decode(value) else {
+            let Some(value) = decode(key, value) else {
                 return false;
             };
             let id = self.find_or_insert(key, || value);

@@ -68,7 +68,7 @@ impl ProcessStep {
         wanted: impl Fn(&Keyed) -> bool,
     ) -> Result<Vec<KeyId>, StepError> {
         let mut state_bytes = 0;
-        let fetched = self.keys.fetch(keys, |value| {
+        let fetched = self.keys.fetch(keys, |_, value| {
             let (keyed, _) = decode(value).expect(WHOLE);
             wanted(&keyed).then(|| {
                 state_bytes += keyed.state.as_ref().map_or(0, |s| s.len());

@@ -10,10 +10,11 @@ use hashbrown::HashTable;
 use super::accumulators::Accumulators;
 use super::codec::put_count_name;
 use super::core::{Arrivals, Core, LeftOut};
-use super::keys::{KeyArena, KeyRef, key_of, sort_by_key};
+use super::count_spill::Closing;
+use super::keys::{KeyArena, KeyRef, key_of};
 use super::results::Pane;
 use super::round::{Round, RowSet, Tried};
-use super::time::StepTime;
+use crate::keyed::ColdKeys;
 use crate::record::{Batch, Blobs, NO_TIMESTAMP};
 use crate::state::{Mark, Touched};
 use crate::step::{Boundary, Output, Progress, StepError};
@@ -45,8 +46,10 @@ pub(super) struct CountKey {
     pub panes: Vec<CountPane>,
     /// For snapshots.
     pub mark: Mark,
-    stamp: u32,
+    pub stamp: u32,
     local: u32,
+    /// The vault has something of it, which is stale.
+    pub below: bool,
 }
 
 /// What the batch makes of a key.
@@ -81,8 +84,8 @@ struct Plan {
 /// The state of count windows.
 #[derive(Debug)]
 pub(super) struct Counts {
-    size: u64,
-    every: u64,
+    pub size: u64,
+    pub every: u64,
     pub keys: Vec<CountKey>,
     table: HashTable<u32>,
     pub arena: KeyArena,
@@ -91,8 +94,10 @@ pub(super) struct Counts {
     free_keys: Vec<u32>,
     /// For snapshots.
     pub touched: Touched,
-    stamp: u32,
-    closing: Option<(StepTime, Vec<u32>)>,
+    pub stamp: u32,
+    pub closing: Option<Closing>,
+    /// Keys beyond memory, if there may be any.
+    pub cold: Option<ColdKeys>,
 }
 
 impl Counts {
@@ -110,6 +115,7 @@ impl Counts {
             touched: Touched::default(),
             stamp: 0,
             closing: None,
+            cold: None,
         }
     }
 
@@ -122,6 +128,7 @@ impl Counts {
         left_out: &mut LeftOut,
         out: &mut dyn Output,
     ) -> Result<(), StepError> {
+        self.fetch(core, batch, arrivals)?;
         let panes_each = usize::try_from(self.size / self.every + 2).unwrap_or(usize::MAX);
         let rows_a_call = (PAIRS_A_CALL / panes_each).max(1);
         for rows in arrivals.rows.chunks(rows_a_call) {
@@ -303,6 +310,9 @@ impl Counts {
         let (mark, of) = (std::mem::take(&mut entry.mark), entry.key.get(&self.arena));
         self.touched
             .remove(mark, bytes, |name| put_count_name(name, of));
+        if let (true, Some(cold)) = (entry.below, &mut self.cold) {
+            cold.bury(of);
+        }
         for pane in std::mem::take(&mut entry.panes) {
             self.accs.release(pane.acc as usize);
             self.free.push(pane.acc);
@@ -328,31 +338,34 @@ impl Counts {
         at: &Boundary<'_>,
         out: &mut dyn Output,
     ) -> Result<Progress, StepError> {
-        let (to, mut keys) = match self.closing.take() {
+        let mut closing = match self.closing.take() {
             Some(closing) => closing,
             None => {
                 let to = core.time.after(&core.spec, at);
-                let mut keys = if core.retention.is_closed(i64::MAX, to.passed) {
-                    self.live()
-                } else {
-                    Vec::new()
-                };
-                sort_by_key(&mut keys, |k| self.keys[k as usize].key.get(&self.arena));
-                keys.reverse();
-                (to, keys)
+                if !core.retention.is_closed(i64::MAX, to.passed) {
+                    core.time = to;
+                    return Ok(Progress::Done);
+                }
+                self.start_closing(core, to)?
             }
         };
-        while let Some(key) = keys.pop() {
-            self.fire_rest(core, key);
-            self.remove_key(core, key);
-            if core.results.is_full() {
-                core.flush(out)?;
-                self.closing = Some((to, keys));
-                return Ok(Progress::More);
+        loop {
+            while let Some(key) = closing.keys.pop() {
+                self.fire_rest(core, key);
+                self.remove_key(core, key);
+                if core.results.is_full() {
+                    core.flush(out)?;
+                    self.closing = Some(closing);
+                    return Ok(Progress::More);
+                }
             }
+            if !closing.more {
+                break;
+            }
+            self.close_more(core, &mut closing)?;
         }
         core.flush(out)?;
-        core.time = to;
+        core.time = closing.to;
         Ok(Progress::Done)
     }
 
@@ -379,7 +392,7 @@ impl Counts {
         self.table.iter().copied().collect()
     }
 
-    fn store(&mut self, acc: &[u8]) -> u32 {
+    pub fn store(&mut self, acc: &[u8]) -> u32 {
         match self.free.pop() {
             Some(at) => {
                 self.accs.set(at as usize, acc);
@@ -392,8 +405,14 @@ impl Counts {
         }
     }
 
+    /// The entry of a key, if there is one.
+    pub fn find_key(&self, hash: u64, key: Option<&[u8]>) -> Option<u32> {
+        let is = |k: &u32| self.keys[*k as usize].key.is(key, &self.arena);
+        self.table.find(hash, is).copied()
+    }
+
     /// The entry of a key, made if there is none.
-    fn key(&mut self, core: &Core, hash: u64, key: Option<&[u8]>) -> u32 {
+    pub fn key(&mut self, core: &Core, hash: u64, key: Option<&[u8]>) -> u32 {
         let Counts {
             table, keys, arena, ..
         } = self;
@@ -407,6 +426,7 @@ impl Counts {
             mark: Mark::default(),
             stamp: 0,
             local: 0,
+            below: false,
         };
         let new = match self.free_keys.pop() {
             Some(free) => {
@@ -460,6 +480,7 @@ impl Counts {
             + self.arena.memory()
             + self.accs.memory()
             + self.touched.memory()
+            + self.cold.as_ref().map_or(0, ColdKeys::memory)
             + (self.free.capacity() + self.free_keys.capacity()) * size_of::<u32>()
     }
 }

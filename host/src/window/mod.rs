@@ -10,6 +10,7 @@ mod assign;
 mod codec;
 mod core;
 mod count;
+mod count_spill;
 mod fixed;
 mod fixed_close;
 mod fixed_spill;

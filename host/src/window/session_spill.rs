@@ -117,23 +117,8 @@ impl Sessions {
         let Some(cold) = &self.cold else {
             return Ok(to);
         };
-        let mut most = KEYS_A_TURN;
-        let (list, until) = loop {
-            let (mut list, more) = cold.due(0, to.passed, most)?;
-            let (Some(first), Some(last)) = (list.first(), list.last()) else {
-                break (list, to.passed);
-            };
-            if !more {
-                break (list, to.passed);
-            }
-            // Sessions with one end come out in order of their starts: all of them, or none.
-            let (first, last) = (first.0, last.0);
-            if first < last {
-                list.truncate(list.partition_point(|due| due.0 < last));
-                break (list, last - 1);
-            }
-            most *= 2;
-        };
+        // Sessions with one end come out in order of their starts: all of them, or none.
+        let (list, until) = cold.due_whole(0, to.passed, KEYS_A_TURN)?;
         let key = |name| crate::keyed::key_of_entry(name).expect(WHOLE);
         let keys = list.iter().map(|(_, name)| key(name));
         let absent = keys.filter(|key| self.find_key(core.hasher.hash(*key), *key).is_none());

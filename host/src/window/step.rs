@@ -233,7 +233,11 @@ impl Step for WindowStep {
                 s.snapshot_spilled(&self.core, extent, version, into)?;
                 Ok(extent)
             }
-            Windows::Count(c) => Ok(c.snapshot(extent, version, into)),
+            Windows::Count(c) => {
+                let extent = c.snapshot(extent, version, into);
+                c.snapshot_spilled(&self.core, extent, version, into)?;
+                Ok(extent)
+            }
         }
     }
 
@@ -255,7 +259,10 @@ impl Step for WindowStep {
                     panes.push((fires_at, newest, self.migrated(version, acc)?));
                 }
                 match &mut self.windows {
-                    Windows::Count(counts) => counts.restore(&self.core, c.key, c.records, &panes),
+                    Windows::Count(counts) => {
+                        counts.fetch_key(&self.core, c.key)?;
+                        counts.restore(&self.core, c.key, c.records, &panes)
+                    }
                     _ => return Err(other_windows()),
                 }
             }
@@ -296,6 +303,10 @@ impl Step for WindowStep {
             sessions.cold = fits.then(|| ColdKeys::new(vault));
             return fits;
         }
+        if let Windows::Count(counts) = &mut self.windows {
+            counts.cold = Some(ColdKeys::new(vault));
+            return true;
+        }
         // A firing of everything in the middle of a batch goes through memory only.
         let fits = matches!(self.windows, Windows::Fixed(_) | Windows::Sliced(_))
             && !self.core.spec.fires_all_inside();
@@ -309,13 +320,16 @@ impl Step for WindowStep {
             Windows::Fixed(w) => w.shed(core, bytes_max),
             Windows::Sliced(w) => w.shed(core, bytes_max),
             Windows::Session(s, _) => s.shed(core, bytes_max),
-            Windows::Count(_) => Ok(()),
+            Windows::Count(c) => c.shed(core, bytes_max),
         }
     }
 
     fn disk_bytes(&self) -> u64 {
         if let Windows::Session(sessions, _) = &self.windows {
             return sessions.cold.as_ref().map_or(0, ColdKeys::disk_bytes);
+        }
+        if let Windows::Count(counts) = &self.windows {
+            return counts.cold.as_ref().map_or(0, ColdKeys::disk_bytes);
         }
         self.core.vault.as_ref().map_or(0, Vault::disk_bytes)
     }
