@@ -4,7 +4,9 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{FunctionInfo, LoadedPlugin, Operator, PluginHost, PluginRequest};
+use crate::config::{
+    FunctionInfo, LoadedPlugin, Operator, PluginHost, PluginRefused, PluginRequest,
+};
 use crate::plugin::{Compiler, Descriptor, Engine, EngineOptions, Limits, LoadOptions, Plugin};
 use crate::reach::Reach;
 
@@ -71,10 +73,11 @@ pub fn read_plugin(path: &Path, reach: &Reach) -> Result<Vec<u8>, String> {
 impl PluginHost for EngineHost {
     type Plugin = Arc<Plugin>;
 
-    fn load(&self, request: &PluginRequest) -> Result<LoadedPlugin<Arc<Plugin>>, String> {
+    fn load(&self, request: &PluginRequest) -> Result<LoadedPlugin<Arc<Plugin>>, PluginRefused> {
         let limits = request.settings.limits(&self.limits_max)?;
         if !limits.interruptible && !self.may_trust {
-            return Err("interruptible = false is not allowed by the operator".into());
+            let words = "interruptible = false is not allowed by the operator";
+            return Err(words.to_string().into());
         }
         let read;
         let bytes = match &request.path {
@@ -84,6 +87,12 @@ impl PluginHost for EngineHost {
                 &read
             }
         };
+        if let Some(wanted) = &request.settings.sha256 {
+            let sha256 = crate::plugin::sha256(bytes);
+            if *wanted != sha256 {
+                return Err(PluginRefused::OtherFile { sha256 });
+            }
+        }
         let options = LoadOptions {
             name: request.name.clone(),
             limits: limits.clone(),

@@ -11,6 +11,7 @@ mod checkpoint_state;
 #[doc(hidden)]
 pub mod engine;
 mod inspect;
+mod interrupts;
 mod limits;
 mod memory;
 mod place;

@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-
 use super::Exit;
 use super::args::RunArguments;
 use super::check::{plan_or_exit, show_warnings};
+use super::interrupts::Interrupts;
 use super::progress::Shown;
 use super::style::{Style, colour_on_stderr};
 use super::summary;
@@ -16,6 +15,7 @@ use crate::control::Server;
 use crate::job::report::Summary;
 use crate::job::reporting::{self, ProgressMeter};
 use crate::job::{Environment, Job, JobEnding, Restore, Started};
+use crate::runtime::task::TaskError;
 
 /// How often progress is shown.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
@@ -92,9 +92,24 @@ pub struct JobFailed {
     pub summary: Option<Box<Summary>>,
 }
 
+impl JobFailed {
+    /// The same failure, of a job that was stopped instead of started again.
+    fn stopped(mut self) -> JobFailed {
+        self.message = format!(
+            "stopped before it was started again; its last checkpoint has all that it committed. It had failed: {}",
+            self.message
+        );
+        self
+    }
+}
+
 /// Runs the job to its end, or until SIGINT or SIGTERM; shows progress meanwhile.
 fn run_job(plan: Plan, options: RunOptions, shown: &Shown) -> Result<Summary, JobFailed> {
     let sandbox = sandbox_notes(&plan);
+    let interrupts = Interrupts::listen().map_err(|e| JobFailed {
+        message: format!("cannot listen for signals: {e}"),
+        summary: None,
+    })?;
     let mut again = Again::default();
     let mut environment = Environment {
         restore: options.restore,
@@ -103,11 +118,14 @@ fn run_job(plan: Plan, options: RunOptions, shown: &Shown) -> Result<Summary, Jo
         ..Environment::system()
     };
     loop {
-        let ended = run_once(plan.clone(), environment.clone(), shown, &sandbox);
-        let (failed, before) = match ended {
+        let once = environment.clone();
+        let ended = run_once(plan.clone(), once, shown, &sandbox, &interrupts);
+        let (failed, known) = match ended {
             Ok(summary) => return Ok(summary),
-            Err((failed, None)) => return Err(failed),
-            Err((failed, Some(before))) => (failed, before),
+            Err(failed) => *failed,
+        };
+        let Some(before) = known else {
+            return Err(failed);
         };
         let committed = before.marker.as_ref().map_or(0, |m| m.epoch);
         let Some(wait) = again.wait(committed) else {
@@ -118,7 +136,9 @@ fn run_job(plan: Plan, options: RunOptions, shown: &Shown) -> Result<Summary, Jo
             wait.as_millis(),
             failed.message
         );
-        std::thread::sleep(wait);
+        if !interrupts.pause(wait) {
+            return Err(failed.stopped());
+        }
         environment.restore = Restore::Latest;
         environment.forget.clear();
         environment.before = Some(before);
@@ -158,25 +178,19 @@ fn run_once(
     environment: Environment,
     shown: &Shown,
     sandbox: &[String],
-) -> Result<Summary, FailedOnce> {
-    let not_started = |message: String| {
-        let failed = JobFailed {
-            message,
-            summary: None,
-        };
-        (failed, None)
-    };
+    interrupts: &Interrupts,
+) -> Result<Summary, Box<FailedOnce>> {
     let name = plan.name.clone();
     let plan_place = plan.checkpoint.as_ref().map(|c| c.path.clone());
     let known = environment.before.clone();
     let redactor = plan.redactor();
     let started = Job::start(plan, environment).map_err(|e| {
-        let (failed, _) = not_started(redactor.redact(&e.to_string()));
+        let failed = JobFailed {
+            message: redactor.redact(&e.to_string()),
+            summary: None,
+        };
         // The cluster may still be away.
-        (
-            failed,
-            known.filter(|_| matches!(e, crate::runtime::task::TaskError::Again(_))),
-        )
+        Box::new((failed, known.filter(|_| matches!(e, TaskError::Again(_)))))
     })?;
     let job = match started {
         Started::Running(job) => job,
@@ -193,7 +207,7 @@ fn run_once(
         }
     };
     let _control = plan_place.and_then(|place| listen(&place, &job, shown));
-    stop_on_signals(&job).map_err(|e| not_started(format!("cannot listen for signals: {e}")))?;
+    interrupts.running(job.stopper());
     let mut meter = ProgressMeter::default();
     let mut waited = None;
     let ending = loop {
@@ -215,7 +229,7 @@ fn run_once(
                 message,
                 summary: Some(Box::new(summary)),
             };
-            Err((failed, job.may_start_again()))
+            Err(Box::new((failed, job.may_start_again())))
         }
     }
 }
@@ -259,22 +273,4 @@ fn tell_of_waiting(job: &Job, waited: &mut Option<u64>, shown: &Shown) {
         shown.warn(&format!("checkpoint {epoch} waits no longer"));
     }
     *waited = now;
-}
-
-/// The first SIGINT or SIGTERM stops the job, a second one the process.
-fn stop_on_signals(job: &Job) -> std::io::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
-    let stop = job.stopper();
-    std::thread::Builder::new()
-        .name("wasmill-signals".into())
-        .spawn(move || {
-            let mut signals = signals.forever();
-            if signals.next().is_some() {
-                stop();
-            }
-            if let Some(signal) = signals.next() {
-                std::process::exit(128 + signal);
-            }
-        })?;
-    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::host::{FunctionInfo, LoadedPlugin, PluginHost, PluginRequest};
+use super::host::{FunctionInfo, LoadedPlugin, PluginHost, PluginRefused, PluginRequest};
 use crate::plugin::{Descriptor, FunctionKind, Limits, Reads};
 
 pub(crate) struct FakeHost;
@@ -53,17 +53,22 @@ const OWN: [Row; 7] = [
 impl PluginHost for FakeHost {
     type Plugin = &'static [Row];
 
-    fn load(&self, request: &PluginRequest) -> Result<LoadedPlugin<Self::Plugin>, String> {
+    fn load(&self, request: &PluginRequest) -> Result<LoadedPlugin<Self::Plugin>, PluginRefused> {
+        let sha256 = "ab".repeat(32);
+        let wanted = request.settings.sha256.as_ref();
+        if wanted.is_some_and(|wanted| *wanted != sha256) {
+            return Err(PluginRefused::OtherFile { sha256 });
+        }
         let plugin: &'static [Row] = match &request.path {
             None => &STD,
             Some(path) if path.ends_with("broken.wasm") => {
-                return Err("this is not WebAssembly".to_string());
+                return Err("this is not WebAssembly".to_string().into());
             }
             Some(_) => &OWN,
         };
         Ok(LoadedPlugin {
             plugin,
-            sha256: "ab".repeat(32),
+            sha256,
             limits: Limits::default(),
         })
     }

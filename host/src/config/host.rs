@@ -27,6 +27,25 @@ pub struct LoadedPlugin<P> {
     pub limits: Limits,
 }
 
+/// Why a plugin was not loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginRefused {
+    /// The file is not the one that the job's `sha256` names. Nothing looked into it: whoever pins a file does not
+    /// want another one compiled, let alone asked for its functions.
+    OtherFile {
+        /// SHA-256 of the file that is there, lower-case hex.
+        sha256: String,
+    },
+    /// Anything else, in words.
+    Because(String),
+}
+
+impl From<String> for PluginRefused {
+    fn from(words: String) -> PluginRefused {
+        PluginRefused::Because(words)
+    }
+}
+
 /// A function that a plugin has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionInfo {
@@ -44,8 +63,8 @@ pub struct FunctionInfo {
 pub trait PluginHost {
     /// A loaded plugin.
     type Plugin: Clone;
-    /// Reads and compiles.
-    fn load(&self, request: &PluginRequest) -> Result<LoadedPlugin<Self::Plugin>, String>;
+    /// Reads, compares with the `sha256` that the job may name, and compiles.
+    fn load(&self, request: &PluginRequest) -> Result<LoadedPlugin<Self::Plugin>, PluginRefused>;
     /// What the plugin has.
     fn functions(&self, plugin: &Self::Plugin) -> Result<Vec<FunctionInfo>, String>;
     /// Opens a function with a config (JSON text).

@@ -30,7 +30,7 @@ mod values;
 pub use check::{CheckOptions, Mode, check_file, check_text, checkpoint_place};
 pub use conceal::{conceal, is_secret_name};
 pub use delivery::{Delivery, delivery};
-pub use host::{FunctionInfo, LoadedPlugin, PluginHost, PluginRequest};
+pub use host::{FunctionInfo, LoadedPlugin, PluginHost, PluginRefused, PluginRequest};
 pub use kafka::{
     ClientSetting, KafkaDelivery, KafkaEnd, KafkaOffsets, KafkaSinkPlan, KafkaSourcePlan,
     KafkaStart, KafkaTopics, OnGap, SinkTopic,

@@ -243,6 +243,11 @@ impl std::fmt::Debug for Plugin {
     }
 }
 
+/// SHA-256 of a plugin's file as people write it: lower-case hex.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
 impl Engine {
     /// Makes a plugin of a file's bytes: a component, a core module with the canonical ABI, or either as text.
     pub fn load(&self, bytes: &[u8], options: &LoadOptions) -> Result<Plugin, LoadError> {

@@ -38,7 +38,7 @@ pub use host::{InstanceTag, LogLine, LogSink, PauseHook, YieldHook};
 pub use inspect::{FunctionInspection, ImportInspection, ImportStatus, Inspection};
 pub use instance::InstanceOptions;
 pub use limits::{CompileLimits, Limits};
-pub use load::{CompileLimit, LoadError, LoadOptions, OpenError, Plugin};
+pub use load::{CompileLimit, LoadError, LoadOptions, OpenError, Plugin, sha256};
 pub use metrics::{Metric, MetricKind};
 pub use shape::{CONTRACT_VERSION, FileKind};
 

@@ -210,7 +210,7 @@ impl Counts {
         let encode = |key: u32, value: &mut Vec<u8>| {
             let entry = &self.keys[key as usize];
             let Mark { stored, changed } = entry.mark;
-            value.push(u8::from(stored) * STORED | u8::from(changed) * CHANGED);
+            value.push((u8::from(stored) * STORED) | (u8::from(changed) * CHANGED));
             put_i64(value, entry.records as i64);
             for pane in &entry.panes {
                 put_i64(value, pane.fires_at as i64);

@@ -32,10 +32,6 @@ pub struct WindowStep {
 }
 
 /// One kind of windows with its state.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one for each step of a task"
-)]
 enum Windows {
     Fixed(FixedWindows),
     Sliced(SlicedWindows),

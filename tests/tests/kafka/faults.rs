@@ -1,6 +1,6 @@
 //! What goes wrong with a cluster, and what a job makes of it: it goes on by itself, and nothing is lost or comes twice.
 
-use std::io::Read;
+use std::io::{BufRead as _, BufReader, Read};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -82,6 +82,42 @@ fn job_whose_transaction_timed_out_starts_itself_again_and_writes_each_result_on
         ended.said()
     );
     compare("slept-out", &ended.said())
+}
+
+#[test]
+fn first_interrupt_ends_a_job_that_waits_to_be_started_again() -> Result<()> {
+    let data = tempfile::tempdir()?;
+    let mut broker = Broker::start(data.path(), &Settings::default(), Life::Ours)?;
+    let own = broker.address().to_owned();
+    fill_into(&own, 1)?;
+    create(&own, "given-up-out", 2)?;
+    let folder = tempfile::tempdir()?;
+    // It has to notice at once that nothing answers.
+    let client = "\n[sink.out.client]\ntransaction.timeout.ms = 1500\n";
+    let text = job("given-up").replace("BROKERS", &own);
+    std::fs::write(folder.path().join("job.toml"), text + client)?;
+    let mut child = start(folder.path(), &["--quiet"])?;
+    at_work(&folder.path().join("checkpoints"))?;
+    broker.kill()?;
+    let mut said = BufReader::new(child.stderr.take().context("stderr")?).lines();
+    for line in said.by_ref() {
+        if line?.contains("starts again from its last checkpoint") {
+            break;
+        }
+    }
+    signal(&child, Signal::INT)?;
+    let rest: Vec<String> = said.collect::<Result<_, _>>()?;
+    let rest = rest.join("\n");
+    let ended = wait(child)?;
+    // On a slow machine the pause may be over: a start is not stopped in good order.
+    let in_pause = rest.contains("stopped before it was started again");
+    let code = if in_pause { 1 } else { 130 };
+    ensure!(
+        ended.status.code() == Some(code),
+        "{rest}\n{}",
+        ended.said()
+    );
+    Ok(())
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Plugins are loaded and functions opened: kinds, configs, and what a step asks of its function.
 
-use super::super::host::{FunctionInfo, LoadedPlugin, PluginHost, PluginRequest};
+use super::super::host::{FunctionInfo, LoadedPlugin, PluginHost, PluginRefused, PluginRequest};
 use super::super::plan::{FunctionPlan, PluginPlan};
 use super::super::problem::{Span, did_you_mean, listed, nearest};
 use super::super::spec::{Doing, FunctionRef, PluginSettings};
@@ -33,27 +33,30 @@ impl<H: PluginHost> Checker<'_, H> {
 
     fn load(&mut self, request: PluginRequest, span: Span) {
         let name = request.name.clone();
-        let loaded = self
-            .host
-            .load(&request)
-            .and_then(|l| self.host.functions(&l.plugin).map(|f| (l, f)));
+        let loaded = self.host.load(&request).and_then(|l| {
+            let functions = self.host.functions(&l.plugin);
+            functions.map(|f| (l, f)).map_err(PluginRefused::Because)
+        });
         let (loaded, functions) = match loaded {
             Ok(loaded) => loaded,
-            Err(message) => {
-                self.problems
-                    .error(span, format!("plugin {name:?}: {message}"));
+            Err(refused) => {
+                match refused {
+                    PluginRefused::OtherFile { sha256 } => {
+                        let span = request.settings.sha256_span.unwrap_or(span);
+                        let message =
+                            format!("plugin {name:?} is another file than this \"sha256\" says");
+                        self.problems
+                            .error(span, message)
+                            .help(format!("the file has {sha256}"));
+                    }
+                    PluginRefused::Because(why) => {
+                        self.problems.error(span, format!("plugin {name:?}: {why}"));
+                    }
+                }
                 self.loaded.insert(name, None);
                 return;
             }
         };
-        if let (Some(wanted), Some(span)) = (&request.settings.sha256, request.settings.sha256_span)
-            && *wanted != loaded.sha256
-        {
-            let message = format!("plugin {name:?} is another file than this \"sha256\" says");
-            self.problems
-                .error(span, message)
-                .help(format!("the file has {}", loaded.sha256));
-        }
         let LoadedPlugin {
             plugin,
             sha256,
