@@ -1,6 +1,6 @@
 //! Keys of a dedup beyond memory: which leave, and how they come back, for records and to be forgotten.
 
-use crate::keyed::{Dues, KeyId, TimeList, TimeQueue, key_of_entry};
+use crate::keyed::{Dues, KeyId, TimeList, TimeQueue, first_to_leave, key_of_entry, leave};
 use crate::record::codec::Reader;
 use crate::step::{Progress, Step, StepError};
 
@@ -68,22 +68,17 @@ impl DedupStep {
             return Ok(());
         }
         let ids = self.keys.ids();
-        let mut leaving: Vec<(i64, KeyId)> = ids
+        let may_leave: Vec<(i64, KeyId)> = ids
             .filter_map(|id| {
                 let dues = dues(self.keys.get(id));
                 self.keys.may_leave(&dues).then_some((dues[0]?, id))
             })
             .collect();
         let all = self.keys.len();
-        let leave = all - (all as u128 * bytes_max as u128 / now as u128) as usize;
-        if leave < leaving.len() {
-            leaving.select_nth_unstable(leave);
-            leaving.truncate(leave);
-        }
+        let leaving = first_to_leave(may_leave, leave(all, bytes_max, now));
         if leaving.is_empty() {
             return Ok(());
         }
-        let leaving = leaving.into_iter().map(|(_, id)| id).collect();
         self.keys.evict(leaving, encode, dues)?;
         self.accepted = TimeQueue::default();
         self.times = 0;

@@ -1,7 +1,9 @@
 //! Rows of a join beyond memory: a key leaves with all its rows, and comes back when it has records, or when the first
 //! of its rows is to be forgotten.
 
-use crate::keyed::{Dues, KeyId, KeyMap, RowId, StoredRows, TimeList, TimeQueue, key_of_entry};
+use crate::keyed::{
+    Dues, KeyId, KeyMap, RowId, StoredRows, TimeList, TimeQueue, key_of_entry, leave,
+};
 use crate::record::RowsBuilder;
 use crate::record::codec::{Reader, put_bytes, put_i64};
 use crate::state::{Extent, Mark, StateBuffer};
@@ -210,7 +212,7 @@ impl JoinStep {
         }
         may_leave.sort_unstable();
         let all = self.left.rows.len() + self.right.rows.len();
-        let mut leave = all - (all as u128 * bytes_max as u128 / now as u128) as usize;
+        let mut leave = leave(all, bytes_max, now);
         let leaves = |&(_, count, _): &(u64, usize, KeyId)| {
             let leaves = leave > 0;
             leave = leave.saturating_sub(count);

@@ -31,6 +31,21 @@ const HEAD: usize = 8;
 
 const WHOLE: &str = "a vault gives back what was put in";
 
+/// How many of all have to leave, if they take `now` bytes, more than `bytes_max`: each counts as if it took the same.
+pub fn leave(all: usize, bytes_max: usize, now: usize) -> usize {
+    all - (all as u128 * bytes_max as u128 / now as u128) as usize
+}
+
+/// The first to leave, so many of them, in any order: those with the least rank (when they were last touched, or when
+/// they are wanted back).
+pub fn first_to_leave<T: Ord>(mut may_leave: Vec<(T, KeyId)>, leave: usize) -> Vec<KeyId> {
+    if leave < may_leave.len() {
+        may_leave.select_nth_unstable(leave);
+        may_leave.truncate(leave);
+    }
+    may_leave.into_iter().map(|(_, id)| id).collect()
+}
+
 /// Keys beyond memory.
 #[derive(Debug)]
 pub struct ColdKeys {

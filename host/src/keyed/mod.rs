@@ -9,7 +9,7 @@ mod rows;
 mod time_list;
 mod time_queue;
 
-pub use cold::{ColdKeys, Dues};
+pub use cold::{ColdKeys, Dues, first_to_leave, leave};
 pub use key_map::{KeyId, KeyMap};
 pub use rows::{RowId, RowStore, StoredRows};
 pub use time_list::TimeList;

@@ -3,7 +3,7 @@
 //! Timers fire in order of time and key, wherever their keys are: those of keys beyond memory are brought back some
 //! thousand at a time, in that order, and none in memory that comes behind them fires before.
 
-use crate::keyed::{Dues, KeyId};
+use crate::keyed::{Dues, KeyId, first_to_leave, leave};
 use crate::plugin::TimeDomain;
 use crate::step::{Progress, StepError};
 
@@ -152,15 +152,10 @@ impl ProcessStep {
             }
         }
         let all = self.keys.len();
-        let leave = all - (all as u128 * bytes_max as u128 / now as u128) as usize;
-        if may_leave.is_empty() {
+        let leaving = first_to_leave(may_leave, leave(all, bytes_max, now));
+        if leaving.is_empty() {
             return Ok(());
         }
-        if leave < may_leave.len() {
-            may_leave.select_nth_unstable(leave);
-            may_leave.truncate(leave);
-        }
-        let leaving: Vec<KeyId> = may_leave.into_iter().map(|(_, id)| id).collect();
         let left: usize = leaving
             .iter()
             .filter_map(|id| Some(self.keys.get(*id).state.as_ref()?.len()))

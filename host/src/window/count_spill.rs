@@ -6,7 +6,7 @@ use super::core::{Arrivals, Core};
 use super::count::{CountKey, CountPane, Counts};
 use super::keys::{key_of, sort_by_key};
 use super::time::StepTime;
-use crate::keyed::{ColdKeys, key_of_entry};
+use crate::keyed::{ColdKeys, first_to_leave, key_of_entry, leave};
 use crate::record::Batch;
 use crate::record::codec::{Reader, put_bytes, put_i64};
 use crate::state::{Extent, Mark, StateBuffer};
@@ -195,13 +195,10 @@ impl Counts {
         if now <= bytes_max || self.closing.is_some() || !cold.may_leave(&dues) {
             return Ok(());
         }
-        let mut leaving = self.live();
-        let all = leaving.len();
-        let leave = all - (all as u128 * bytes_max as u128 / now as u128) as usize;
-        if leave < all {
-            leaving.select_nth_unstable_by_key(leave, |k| self.keys[*k as usize].stamp);
-            leaving.truncate(leave);
-        }
+        let live = self.live().into_iter();
+        let may_leave: Vec<(u32, u32)> = live.map(|k| (self.keys[k as usize].stamp, k)).collect();
+        let all = may_leave.len();
+        let mut leaving = first_to_leave(may_leave, leave(all, bytes_max, now));
         if leaving.is_empty() {
             return Ok(());
         }

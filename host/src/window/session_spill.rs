@@ -11,7 +11,7 @@ use super::core::{Arrivals, Core};
 use super::keys::key_of;
 use super::session::{NONE, Session, Sessions};
 use super::time::StepTime;
-use crate::keyed::{ColdKeys, Dues};
+use crate::keyed::{ColdKeys, Dues, first_to_leave, leave};
 use crate::record::codec::{Reader, put_bytes, put_i64};
 use crate::record::{Batch, NO_TIMESTAMP};
 use crate::state::{Extent, Mark, StateBuffer};
@@ -162,15 +162,10 @@ impl Sessions {
             }
         }
         let all = self.keys.len() - self.free_keys.len();
-        let leave = all - (all as u128 * bytes_max as u128 / now as u128) as usize;
-        if leave < may_leave.len() {
-            may_leave.select_nth_unstable(leave);
-            may_leave.truncate(leave);
-        }
-        if may_leave.is_empty() {
+        let mut leaving = first_to_leave(may_leave, leave(all, bytes_max, now));
+        if leaving.is_empty() {
             return Ok(());
         }
-        let mut leaving: Vec<u32> = may_leave.into_iter().map(|(_, key)| key).collect();
         let key_of = |key: u32| self.keys[key as usize].key.get(&self.arena);
         leaving.sort_unstable_by(|a, b| key_of(*a).cmp(&key_of(*b)));
         let encode = |key: u32, value: &mut Vec<u8>| {
