@@ -73,13 +73,13 @@ fn key_is_found_in_every_kind_of_step() -> Result<()> {
     let folder = folder(ALL_KINDS)?;
     let path = folder.path();
     copy_plugin(path)?;
-    let child = start(path, &[])?;
+    let mut child = start(path, &[])?;
     let steps = ["once", "named", "pairs", "track"];
     let mut found = Vec::new();
     // Until the first record has come everywhere: some savepoint has it.
     for number in 0..200 {
         let place = format!("at-{number}");
-        savepoint(path, &["--to", &place])?;
+        savepoint(path, &mut child, &["--to", &place])?;
         found = steps
             .iter()
             .map(|step| of_key(path, &place, step, "u0"))
@@ -91,7 +91,7 @@ fn key_is_found_in_every_kind_of_step() -> Result<()> {
             break;
         }
     }
-    savepoint(path, &["--stop", "--to", "last"])?;
+    savepoint(path, &mut child, &["--stop", "--to", "last"])?;
     wait(child)?.expect_code(0)?;
     for (step, found) in steps.iter().zip(&found) {
         let entries = found.as_array().context("a list")?;

@@ -1,6 +1,7 @@
 //! Savepoints of running jobs, what starts from them, and looking into checkpoints.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -74,9 +75,15 @@ pub fn start(folder: &Path, arguments: &[&str]) -> Result<Child> {
         .context("start wasmill")
 }
 
-/// Asks until the job listens.
-pub fn savepoint(folder: &Path, arguments: &[&str]) -> Result<Value> {
+/// Asks until the job listens. One that ended before is told with what it said.
+pub fn savepoint(folder: &Path, job: &mut Child, arguments: &[&str]) -> Result<Value> {
     for _ in 0..1_000 {
+        if let Some(status) = job.try_wait()? {
+            let mut said = String::new();
+            let stderr = job.stderr.as_mut().context("stderr is piped")?;
+            stderr.read_to_string(&mut said)?;
+            bail!("the job ended ({status}) before it was asked: {said}");
+        }
         let all: Vec<&str> = ["savepoint", "job.toml", "--json"]
             .iter()
             .chain(arguments)
@@ -105,10 +112,10 @@ pub fn stopped(
 ) -> Result<(tempfile::TempDir, String)> {
     let folder = folder(job)?;
     prepare(folder.path())?;
-    let child = start(folder.path(), &[])?;
+    let mut child = start(folder.path(), &[])?;
     // One first, so that there is something in it.
-    savepoint(folder.path(), &["--to", "first"])?;
-    let taken = savepoint(folder.path(), &["--stop", "--to", "last"])?;
+    savepoint(folder.path(), &mut child, &["--to", "first"])?;
+    let taken = savepoint(folder.path(), &mut child, &["--stop", "--to", "last"])?;
     ensure!(taken["stopped"] == true, "{taken}");
     wait(child)?.expect_code(0)?;
     Ok((folder, "last".into()))
@@ -128,12 +135,12 @@ fn job_stopped_with_savepoints_and_started_at_other_parallelism_writes_what_it_w
     let mut restore = "latest".to_string();
     for (number, parallelism) in [1, 3, 2].into_iter().enumerate() {
         let parallelism = format!("parallelism={parallelism}");
-        let child = start(path, &["--set", &parallelism, "--restore", &restore])?;
-        let running = savepoint(path, &[])?;
+        let mut child = start(path, &["--set", &parallelism, "--restore", &restore])?;
+        let running = savepoint(path, &mut child, &[])?;
         ensure!(running["stopped"] == false, "{running}");
         // The job goes on, and its checkpoints do not take the savepoint along.
         let name = format!("to-{number}");
-        let last = savepoint(path, &["--stop", "--to", &name])?;
+        let last = savepoint(path, &mut child, &["--stop", "--to", &name])?;
         wait(child)?.expect_code(0)?;
         for savepoint in [&running, &last] {
             wasmill(path, &["checkpoint", "verify", place(savepoint)?])?.expect_code(0)?;
@@ -160,8 +167,8 @@ fn savepoint_that_cannot_be_taken_says_why_and_the_job_goes_on() -> Result<()> {
     ensure!(absent.stderr.contains("no job runs"), "{}", absent.stderr);
     let nowhere = wasmill(path, &["savepoint", "nowhere"])?.expect_code(2)?;
     ensure!(nowhere.stderr.contains("nowhere"), "{}", nowhere.stderr);
-    let child = start(path, &[])?;
-    savepoint(path, &["--to", "taken"])?;
+    let mut child = start(path, &[])?;
+    savepoint(path, &mut child, &["--to", "taken"])?;
     let occupied = wasmill(path, &["savepoint", "checkpoints", "--to", "taken"])?.expect_code(1)?;
     ensure!(occupied.stderr.contains("taken"), "{}", occupied.stderr);
     let file = wasmill(path, &["savepoint", "job.toml", "--to", "job.toml"])?.expect_code(1)?;
@@ -182,7 +189,7 @@ fn savepoint_that_cannot_be_taken_says_why_and_the_job_goes_on() -> Result<()> {
         "{}",
         removed.said()
     );
-    savepoint(path, &["--stop"])?;
+    savepoint(path, &mut child, &["--stop"])?;
     wait(child)?.expect_code(0)?;
     Ok(())
 }
@@ -309,9 +316,9 @@ fn newer_plugin_migrates_the_state_of_an_older_one_and_one_that_cannot_is_refuse
     let path = folder.path();
     let plugin = path.join("counts.wat");
     fs::write(&plugin, counts(1, false)?)?;
-    let child = start(path, &[])?;
-    savepoint(path, &["--to", "first"])?;
-    savepoint(path, &["--stop", "--to", "last"])?;
+    let mut child = start(path, &[])?;
+    savepoint(path, &mut child, &["--to", "first"])?;
+    savepoint(path, &mut child, &["--stop", "--to", "last"])?;
     wait(child)?.expect_code(0)?;
     fs::write(path.join("job.toml"), unpaced(&text))?;
     fs::write(&plugin, counts(2, false)?)?;
@@ -339,8 +346,8 @@ fn newer_plugin_migrates_the_state_of_an_older_one_and_one_that_cannot_is_refuse
     // The way back is none: version 1 knows nothing of version 2's state.
     let back = self::folder(&text)?;
     fs::write(back.path().join("counts.wat"), counts(2, true)?)?;
-    let child = start(back.path(), &[])?;
-    savepoint(back.path(), &["--stop", "--to", "last"])?;
+    let mut child = start(back.path(), &[])?;
+    savepoint(back.path(), &mut child, &["--stop", "--to", "last"])?;
     wait(child)?.expect_code(0)?;
     fs::write(back.path().join("counts.wat"), counts(1, true)?)?;
     let refused = wasmill(back.path(), &all)?.expect_code(1)?;
