@@ -2,9 +2,9 @@
 //!
 //! `manifest` says what a checkpoint is, `state` how entries are written, `decide` (pure) what recovery does with
 //! what it finds, `compat` (pure) whether a changed job may have the state, `load` reads the one that is picked, `store`
-//! reads and writes them in a place, `savepoint` copies one to another, `verify` reads all of one, `storage` is the place (a folder, an S3-compatible store), `lease` keeps processes
-//! apart where there are no locks. Taking one while a job runs is the runtime's part
-//! (barriers); this module knows no task.
+//! reads and writes them in a place, `savepoint` copies one to another, `verify` reads all of one, `storage` is the
+//! place (a folder, an S3-compatible store), `lease` keeps processes apart where there are no locks. Taking one while a
+//! job runs is the runtime's part (barriers); this module knows no task.
 //!
 //! A checkpoint counts from the moment its manifest has its name: files of state are written and synced before,
 //! parts of sinks are published after, from what the manifest says.
