@@ -51,6 +51,16 @@ pub struct Record {
     pub released: bool,
 }
 
+/// Who asks for a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// A process that starts.
+    First,
+    /// One that had it, and starts its job again: what another process took in between it does not take back, neither
+    /// when that one gave it back nor when it is gone.
+    Again,
+}
+
 /// What is to be done about a lease that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseDecision {
@@ -140,6 +150,7 @@ impl Lease {
         storage: &Arc<dyn Storage>,
         name: &str,
         owner: Owner,
+        claim: Claim,
         clock: &Clock,
         length: Duration,
     ) -> Result<Taken, LeaseError> {
@@ -153,6 +164,11 @@ impl Lease {
                 (Some(record), Condition::Is(object.version.clone()))
             }
         };
+        if let Some(record) = record.as_ref().filter(|_| claim == Claim::Again)
+            && !record.owner.is_same_process(&owner)
+        {
+            return Err(LeaseError::Lost(record.owner.took_over()));
+        }
         let lives = record.as_ref().and_then(|r| lives(&r.owner, &owner));
         let over = match decide(record.as_ref(), lives, clock.now()) {
             LeaseDecision::Refuse(why) => return Err(LeaseError::Lost(why)),
@@ -257,10 +273,7 @@ impl Held {
             return Ok(object.version.clone());
         }
         let why = match record {
-            Some(r) => format!(
-                "pid {} on {} took over: this process had not renewed its lease in time",
-                r.owner.pid, r.owner.host
-            ),
+            Some(r) => r.owner.took_over(),
             None => format!("{} was removed while it was held", self.name),
         };
         state.lost = Some(why.clone());
@@ -297,6 +310,19 @@ fn encode(owner: &Owner, until: i64, released: bool) -> Vec<u8> {
 }
 
 impl Owner {
+    /// Whether both are starts of a job in one process.
+    fn is_same_process(&self, other: &Owner) -> bool {
+        let of = |o: &Owner| (o.machine.clone(), o.pid, o.started);
+        of(self) == of(other)
+    }
+
+    fn took_over(&self) -> String {
+        format!(
+            "pid {} on {} took over: this process had not renewed its lease in time",
+            self.pid, self.host
+        )
+    }
+
     /// This process.
     pub fn this_process(id: String) -> Owner {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
@@ -380,7 +406,7 @@ mod tests {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
         let clock = Clock::manual();
         let long = Duration::from_secs(3_600);
-        let take = |id: &str| Lease::take(&storage, "lease", owner(id), &clock, long);
+        let take = |id: &str| Lease::take(&storage, "lease", owner(id), Claim::First, &clock, long);
         let first = take("a").expect("free");
         assert!(!first.over);
         first.lease.confirm().expect("held");
@@ -400,11 +426,34 @@ mod tests {
     }
 
     #[test]
+    fn process_that_starts_its_job_again_does_not_take_back_what_another_took() {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
+        let clock = Clock::manual();
+        let long = Duration::from_secs(3_600);
+        let take = |id: &str, pid: u32, claim: Claim| {
+            let owner = Owner { pid, ..owner(id) };
+            Lease::take(&storage, "lease", owner, claim, &clock, long)
+        };
+        drop(take("a", 7, Claim::First).expect("free"));
+        drop(take("b", 7, Claim::Again).expect("its own"));
+        let other = take("c", 8, Claim::First).expect("given back");
+        for time in [0, 3_600_001] {
+            clock.set(time);
+            let refused = take("d", 7, Claim::Again).expect_err("taken").to_string();
+            assert!(refused.contains("pid 8 on h took over"), "{refused}");
+        }
+        other.lease.confirm().expect("untouched");
+        drop(other);
+        assert!(take("d", 7, Claim::Again).is_err(), "though given back");
+    }
+
+    #[test]
     fn renewal_that_was_not_answered_is_recognised_as_our_own() {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
         let clock = Clock::manual();
         let long = Duration::from_secs(3_600);
-        let taken = Lease::take(&storage, "lease", owner("a"), &clock, long).expect("free");
+        let taken =
+            Lease::take(&storage, "lease", owner("a"), Claim::First, &clock, long).expect("free");
         let mine = encode(&owner("a"), 1, false);
         storage
             .put("lease", &[&mine], &Condition::None)

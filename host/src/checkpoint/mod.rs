@@ -25,6 +25,7 @@ pub mod verify;
 
 pub use decide::{Found, RecoveryDecision, decide};
 pub use identity::JobIdentity;
+pub use lease::Claim;
 pub use load::{Loaded, decide_and_load};
 pub use manifest::{Manifest, StateFile};
 pub use store::{CheckpointStore, StoreError, StoreErrorKind, Unread};

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::decide::Found;
-use super::lease::{LEASE, Lease, LeaseError, Owner};
+use super::lease::{Claim, LEASE, Lease, LeaseError, Owner};
 use super::manifest::{Manifest, StateFile, checksum, hex};
 use super::state::{self, Binding};
 use super::storage::local::FolderLock;
@@ -97,7 +97,7 @@ enum Guard {
 
 impl CheckpointStore {
     /// Opens (and makes) a place, and holds it against other processes.
-    pub fn open(place: &str, clock: &Clock) -> Result<CheckpointStore, StoreError> {
+    pub fn open(place: &str, claim: Claim, clock: &Clock) -> Result<CheckpointStore, StoreError> {
         let fail = |kind, doing: &str, why: String| StoreError {
             kind,
             place: conceal(place),
@@ -123,7 +123,7 @@ impl CheckpointStore {
             }
             at @ Place::Bucket { .. } => {
                 let storage = at.open().map_err(|e| failed("open", e.to_string()))?;
-                CheckpointStore::with_lease(place, storage, clock)
+                CheckpointStore::with_lease(place, storage, claim, clock)
             }
         }
     }
@@ -132,11 +132,12 @@ impl CheckpointStore {
     pub fn with_lease(
         place: &str,
         storage: Arc<dyn Storage>,
+        claim: Claim,
         clock: &Clock,
     ) -> Result<CheckpointStore, StoreError> {
         let mut store = CheckpointStore::alone(place, storage);
         let owner = Owner::this_process(store.start.clone());
-        let taken = Lease::take(&store.storage, LEASE_NAME, owner, clock, LEASE)
+        let taken = Lease::take(&store.storage, LEASE_NAME, owner, claim, clock, LEASE)
             .map_err(|e| store.lease_error(e))?;
         // A store that takes conditions without minding them would let two processes commit the same epoch.
         match store.storage.put(LEASE_NAME, &[b"{}"], &Condition::Absent) {

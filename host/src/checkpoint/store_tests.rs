@@ -390,7 +390,7 @@ fn checkpoint_of_version_1_is_read_for_ever() {
 fn process_whose_lease_was_taken_over_cannot_commit_whatever_it_believes() {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
     let clock = Clock::manual();
-    let open = || CheckpointStore::with_lease("memory", Arc::clone(&storage), &clock);
+    let open = || CheckpointStore::with_lease("memory", Arc::clone(&storage), Claim::First, &clock);
     let frozen = open().expect("free");
     let mut taker = Taker {
         store: &frozen,

@@ -8,7 +8,7 @@ use super::checkpoint_state;
 use super::place::{Where, refuse};
 use super::savepoint::show_bytes;
 use crate::checkpoint::verify::damage;
-use crate::checkpoint::{CheckpointStore, Found, Manifest, StoreErrorKind};
+use crate::checkpoint::{CheckpointStore, Claim, Found, Manifest, StoreErrorKind};
 use crate::config::show_duration;
 use crate::time::Clock;
 
@@ -164,10 +164,13 @@ fn remove(arguments: &RemoveArguments) -> Result<Exit, Exit> {
             at.place
         )));
     }
-    let store = CheckpointStore::open(&at.place, &Clock::System).map_err(|e| match e.kind {
-        StoreErrorKind::Taken => failed(&format!("{e}: stop the job first")),
-        StoreErrorKind::Failed => failed(&e.to_string()),
-    })?;
+    let store =
+        CheckpointStore::open(&at.place, Claim::First, &Clock::System).map_err(|e| {
+            match e.kind {
+                StoreErrorKind::Taken => failed(&format!("{e}: stop the job first")),
+                StoreErrorKind::Failed => failed(&e.to_string()),
+            }
+        })?;
     // Looked at again: now nobody else changes it.
     for found in found_in(&store)? {
         if arguments.force {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
 
+use crate::checkpoint::Claim;
 use crate::config::{Plan, Redactor};
 use crate::runtime::assemble::{Assembly, AssemblySettings};
 use crate::runtime::permits::{Pace, Permits};
@@ -159,6 +160,10 @@ impl Job {
                     &checkpoint.path,
                     &environment.restore,
                     &environment.forget,
+                    match environment.before {
+                        None => Claim::First,
+                        Some(_) => Claim::Again,
+                    },
                     &environment.clock,
                     &mut commits,
                 )? {

@@ -9,7 +9,7 @@ use crate::checkpoint::manifest::{Manifest, PartitionPosition};
 use crate::checkpoint::store::epoch_of;
 use crate::checkpoint::transaction::decide_committed;
 use crate::checkpoint::{
-    CheckpointStore, Found, JobIdentity, Loaded, RecoveryDecision, decide, decide_and_load,
+    CheckpointStore, Claim, Found, JobIdentity, Loaded, RecoveryDecision, decide, decide_and_load,
 };
 use crate::config::Plan;
 use crate::config::plan::StepKind;
@@ -79,11 +79,12 @@ pub fn recover(
     place: &str,
     restore: &Restore,
     forget: &BTreeSet<String>,
+    claim: Claim,
     clock: &Clock,
     commits: &mut dyn FnMut() -> Result<Option<Option<Marker>>, TaskError>,
 ) -> Result<Recovery, TaskError> {
     let host = |e: &dyn std::fmt::Display| TaskError::Host(e.to_string());
-    let store = CheckpointStore::open(place, clock).map_err(|e| host(&e))?;
+    let store = CheckpointStore::open(place, claim, clock).map_err(|e| host(&e))?;
     let marker = commits()?;
     let mut identity = identity(plan);
     identity.shape = shape_of_format_1(plan);

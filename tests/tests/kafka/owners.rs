@@ -144,9 +144,11 @@ fn process_frozen_past_its_lease_leaves_nothing_visible_when_it_wakes() -> Resul
             .filter(|n| n.starts_with("manifest-"))
             .collect()
     };
+    let (before, after) = (manifests(before), manifests(objects()?));
     ensure!(
-        manifests(objects()?) == manifests(before),
-        "it left a manifest"
+        after == before,
+        "it changed the manifests, {before:?}, to {after:?}; {}",
+        woken.said()
     );
     Ok(())
 }
