@@ -168,6 +168,43 @@ pub struct Seen {
     pub headers: Vec<(String, String)>,
 }
 
+/// Looks whether a transaction has records in a topic that are not decided yet.
+pub struct Undecided {
+    topic: String,
+    all: BaseConsumer,
+    decided: BaseConsumer,
+}
+
+impl Undecided {
+    pub fn new(brokers: &str, topic: &str) -> Result<Undecided> {
+        let reader = |isolation: &str| -> Result<BaseConsumer> {
+            let mut client = config(brokers);
+            client.set("group.id", "reader-of-tests");
+            Ok(client.set("isolation.level", isolation).create()?)
+        };
+        Ok(Undecided {
+            topic: topic.to_owned(),
+            all: reader("read_uncommitted")?,
+            decided: reader("read_committed")?,
+        })
+    }
+
+    pub fn look(&self, partitions: i32) -> Result<bool> {
+        let end = |reader: &BaseConsumer, partition| {
+            reader.fetch_watermarks(&self.topic, partition, Duration::from_secs(30))
+        };
+        for partition in 0..partitions {
+            // In this order: what comes between is taken for decided.
+            let (_, all) = end(&self.all, partition)?;
+            let (_, decided) = end(&self.decided, partition)?;
+            if decided < all {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
 /// All committed records of a topic, by partition and offset.
 pub fn read_all(brokers: &str, topic: &str) -> Result<Vec<Seen>> {
     read_as(&config(brokers), topic)

@@ -1,6 +1,7 @@
 //! What goes wrong with a cluster, and what a job makes of it: it goes on by itself, and nothing is lost or comes twice.
 
 use std::io::{BufRead as _, BufReader, Read};
+use std::process::Child;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -8,7 +9,9 @@ use rustix::process::Signal;
 use wasmill_tests::kafka::{Broker, Life, Settings, outage};
 use wasmill_tests::wait;
 
-use crate::cluster::{brokers, config, create, create_as, produce, signal, start, write_job};
+use crate::cluster::{
+    Undecided, brokers, config, create, create_as, produce, signal, start, until, write_job,
+};
 use crate::kills::{compare, compare_on, fill, fill_into, job};
 use crate::owners::at_work;
 
@@ -60,19 +63,38 @@ fn job_goes_on_by_itself_when_leaders_and_coordinators_move_between_three_broker
     compare_on(&all, "moved-out", &ended.said())
 }
 
-#[test]
-fn job_whose_transaction_timed_out_starts_itself_again_and_writes_each_result_once() -> Result<()> {
+/// A job that was frozen in the middle of a transaction until the broker gave that up; it goes on now.
+fn slept(name: &str) -> Result<(tempfile::TempDir, Child)> {
+    let out = format!("{name}-out");
     fill()?;
-    create(brokers(), "slept-out", 2)?;
+    create(brokers(), &out, 2)?;
     let folder = tempfile::tempdir()?;
     let client = "\n[sink.out.client]\ntransaction.timeout.ms = 1500\n";
-    write_job(folder.path(), &format!("{}{client}", job("slept")))?;
+    write_job(folder.path(), &format!("{}{client}", job(name)))?;
     let child = start(folder.path(), &["--quiet"])?;
     at_work(&folder.path().join("checkpoints"))?;
-    signal(&child, Signal::STOP)?;
-    // Longer than the transaction may take, and than the broker needs to see it.
-    std::thread::sleep(Duration::from_secs(4));
+    let undecided = Undecided::new(brokers(), &out)?;
+    until("frozen in the middle of a transaction", || {
+        if !undecided.look(2)? {
+            return Ok(false);
+        }
+        signal(&child, Signal::STOP)?;
+        // What it had asked the broker for by then happens all the same.
+        std::thread::sleep(Duration::from_millis(200));
+        let frozen = undecided.look(2)?;
+        if !frozen {
+            signal(&child, Signal::CONT)?;
+        }
+        Ok(frozen)
+    })?;
+    until("given up by the broker", || Ok(!undecided.look(2)?))?;
     signal(&child, Signal::CONT)?;
+    Ok((folder, child))
+}
+
+#[test]
+fn job_whose_transaction_timed_out_starts_itself_again_and_writes_each_result_once() -> Result<()> {
+    let (_folder, child) = slept("slept")?;
     let ended = wait(child)?.expect_code(0)?;
     ensure!(
         ended
@@ -86,17 +108,7 @@ fn job_whose_transaction_timed_out_starts_itself_again_and_writes_each_result_on
 
 #[test]
 fn first_interrupt_ends_a_job_that_waits_to_be_started_again() -> Result<()> {
-    fill()?;
-    create(brokers(), "given-up-out", 2)?;
-    let folder = tempfile::tempdir()?;
-    let client = "\n[sink.out.client]\ntransaction.timeout.ms = 1500\n";
-    write_job(folder.path(), &format!("{}{client}", job("given-up")))?;
-    let mut child = start(folder.path(), &["--quiet"])?;
-    at_work(&folder.path().join("checkpoints"))?;
-    signal(&child, Signal::STOP)?;
-    // Longer than the transaction may take, and than the broker needs to see it.
-    std::thread::sleep(Duration::from_secs(4));
-    signal(&child, Signal::CONT)?;
+    let (_folder, mut child) = slept("given-up")?;
     let mut said = BufReader::new(child.stderr.take().context("stderr")?).lines();
     let mut before = String::new();
     for line in said.by_ref() {
