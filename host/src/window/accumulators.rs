@@ -70,7 +70,12 @@ impl Accumulators {
     pub fn set(&mut self, i: usize, acc: &[u8]) {
         if let Accumulators::Even { width, data, .. } = self {
             if *width == acc.len() {
-                data[i * acc.len()..(i + 1) * acc.len()].copy_from_slice(acc);
+                let into = &mut data[i * acc.len()..(i + 1) * acc.len()];
+                // No call for a number.
+                match <&[u8; 8]>::try_from(acc) {
+                    Ok(acc) => into.copy_from_slice(acc),
+                    Err(_) => into.copy_from_slice(acc),
+                }
                 return;
             }
             self.part();

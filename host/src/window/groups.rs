@@ -12,6 +12,9 @@ use crate::record::NO_TIMESTAMP;
 /// Groups from which on it pays to touch them before they are compared.
 const MANY: usize = 4096;
 
+/// Slots that a guess looks at: most often they are in one line of the cache, and most groups are in one of them.
+const NEAR: usize = 4;
+
 /// Bytes from which on columns grow gently.
 const LARGE: usize = 1 << 20;
 
@@ -54,15 +57,20 @@ impl Slots {
         (at + 1) & (self.slots.len() - 1)
     }
 
-    /// The slot at the tag's own place, if it has this tag: the group's number plus one, or 0.
+    /// The nearest slot with this tag, if it is near its place: the group's number plus one, or 0. Looks at each of
+    /// them whatever it finds: a branch that depends on memory not yet there would end the overlap of misses.
     #[inline]
     fn guess(&self, hash: u64) -> u32 {
-        let slot = self.slots[self.home(hash)];
-        if tag(slot) == tag(hash) {
-            slot as u32
-        } else {
-            0
+        let (tag_wanted, home) = (tag(hash), self.home(hash));
+        let mut found = 0;
+        for step in (0..NEAR).rev() {
+            let slot = self.slots[(home + step) & (self.slots.len() - 1)];
+            found = match tag(slot) == tag_wanted {
+                true => slot as u32,
+                false => found,
+            };
         }
+        found
     }
 
     #[inline]
@@ -349,8 +357,13 @@ mod tests {
                         }
                     }
                 }
+                let mut guesses = Vec::new();
+                window.guess(list.iter().map(|key| hash(Some(key))), &mut guesses);
                 for (group, key) in list.iter().enumerate() {
                     proptest::prop_assert_eq!(window.find(hash(Some(key)), Some(key)), Some(group as u32));
+                    let guess = guesses[group];
+                    proptest::prop_assert!(guess as usize <= list.len());
+                    proptest::prop_assert_eq!(window.is(guess, Some(key)), guess as usize == group + 1);
                     proptest::prop_assert_eq!(window.accs.get(group), &key[..]);
                 }
             }
