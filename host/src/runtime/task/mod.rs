@@ -5,27 +5,24 @@
 //! is what runs.
 
 mod output;
+mod routing;
+mod slot;
 mod source;
+mod times;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::config::plan::{EventTime, Port};
 use crate::record::{Batch, Needs, NodeIndex};
-use crate::runtime::counters::{JobCounters, NodeCounters, PartitionState};
+use crate::runtime::counters::JobCounters;
 use crate::runtime::exchange::Dealer;
-use crate::runtime::graph::{Root, Route, Routes};
-use crate::runtime::message::{Message, Tag, TimeId, TimeUpdate};
-use crate::runtime::operators::{keys_too_long, too_far_ahead, without};
-use crate::runtime::policy::ErrorPolicy;
+use crate::runtime::message::{Message, Tag, TimeUpdate};
 use crate::sink::{SinkError, SinkWriter};
-use crate::spill::{Decision, Ledger};
-use crate::step::{Boundary, Output as _, Progress, Step, StepError, WholeFiring};
-use crate::time::Watermark;
+use crate::step::{Boundary, Progress, StepError, WholeFiring};
 use crate::window::watermark::WatermarkTracker;
 
 use output::{Emission, SlotOutput};
-use source::newest;
+pub use slot::{KeyedSlot, TaskSlot};
 pub use source::{OwnedPartition, TaskSource};
 
 /// Channel number of times that come from within the task.
@@ -34,9 +31,6 @@ pub const LOCAL: u32 = u32::MAX;
 /// Batches smaller than this are joined before a stateful step gets them: a call costs as much as a few hundred
 /// records.
 const SMALL_BATCH_RECORDS: usize = 1024;
-
-/// So much a step may need at once, however small the budget is.
-const BEYOND_MIN: u64 = 8 << 20;
 
 /// A message and where it goes.
 #[derive(Debug)]
@@ -63,96 +57,6 @@ pub struct TaskSettings {
     pub ordered: bool,
     /// With that: where a record makes all tasks of a step put out, they get their records one by one.
     pub lockstep: bool,
-}
-
-/// A step within a task.
-pub struct TaskSlot {
-    /// The step.
-    pub step: Box<dyn Step>,
-    /// Its place in the plan.
-    pub index: NodeIndex,
-    /// Where its outputs go.
-    pub routes: Routes,
-    /// What becomes of records that fail.
-    pub policy: ErrorPolicy,
-    /// For transforms that assign timestamps.
-    pub event_time: Option<EventTime>,
-    /// For stateful steps.
-    pub keyed: Option<KeyedSlot>,
-    /// A record can make the step put out groups of all keys, inside a batch.
-    pub fires_all_inside: bool,
-}
-
-/// What a stateful step has beside itself.
-pub struct KeyedSlot {
-    /// Watermarks of its inputs.
-    pub tracker: WatermarkTracker,
-    /// Roots of each input: whose times concern it.
-    pub roots: Vec<std::collections::BTreeSet<Root>>,
-    /// Records that wait for the next boundary.
-    pub pending: VecDeque<Pending>,
-    /// How many.
-    pub pending_records: usize,
-    /// The step's watermark, as of the last boundary.
-    pub watermark: Watermark,
-    /// Those of its inputs.
-    pub inputs: Vec<Watermark>,
-    /// What it told the steps behind.
-    pub told: Option<Watermark>,
-    /// Where the watermark is shown.
-    pub shown: Arc<std::sync::atomic::AtomicI64>,
-    /// State bytes as last added to the counters: in memory, on disk.
-    pub state_bytes: (u64, u64),
-    /// Its place in the job's budget, and where its state is counted.
-    pub ledger: Ledger,
-    /// The step's counters.
-    pub counters: Arc<JobCounters>,
-}
-
-impl TaskSlot {
-    /// Measures the step's state, and sees to it that the job stays within its budget.
-    pub fn measure(&mut self) -> Result<(), TaskError> {
-        let Some(keyed) = &mut self.keyed else {
-            return Ok(());
-        };
-        let mut before = None;
-        loop {
-            let (memory, disk) = (self.step.state_bytes() as u64, self.step.disk_bytes());
-            let counters = &keyed.counters.steps[usize::from(self.index)];
-            let told = std::mem::replace(&mut keyed.state_bytes, (memory, disk));
-            let [peak, disk_peak] = &counters.state_peak;
-            NodeCounters::change(&counters.state_bytes, peak, told.0, memory);
-            NodeCounters::change(&counters.state_disk_bytes, disk_peak, told.1, disk);
-            let decision = keyed.ledger.tell(memory, disk);
-            let budget = keyed.ledger.budget();
-            if let Some(why) = budget.refusal(decision) {
-                let step = &self.policy.node;
-                return Err(StepError::Failed(format!("step {step}: {why}")).into());
-            }
-            match decision {
-                Decision::Shed(to) if before.is_none() => {
-                    before = Some(memory);
-                    self.step.shed(to as usize)?;
-                }
-                // What a batch or a firing needs at once is not there to be moved.
-                Decision::Shed(_) if memory > 2 * budget.memory_max().max(BEYOND_MIN) => {
-                    let (step, max) = (&self.policy.node, budget.memory_max());
-                    return Err(StepError::Failed(format!(
-                        "step {step}: it needs {memory} bytes of memory at once, twice what [state] memory ({max}) allows: raise [state] memory"
-                    ))
-                    .into());
-                }
-                _ => return Ok(()),
-            }
-        }
-    }
-}
-
-/// A batch that waits.
-pub struct Pending {
-    input: usize,
-    tag: Tag,
-    batch: Batch,
 }
 
 /// Where in a boundary the task is, between two calls of `boundary`.
@@ -280,36 +184,6 @@ impl Task {
     ) -> Result<(), TaskError> {
         self.enqueue(slot, input, tag, batch)?;
         self.drain()
-    }
-
-    /// Times from another task.
-    pub fn on_times(&mut self, channel: u32, updates: &[TimeUpdate]) {
-        self.silent.remove(&channel);
-        for update in updates {
-            self.note_time(channel, update);
-        }
-    }
-
-    fn note_time(&mut self, channel: u32, update: &TimeUpdate) {
-        for slot in &mut self.slots {
-            let Some(keyed) = &mut slot.keyed else {
-                continue;
-            };
-            for (input, roots) in keyed.roots.iter().enumerate() {
-                if roots.contains(&update.id.root) {
-                    keyed.tracker.add(input, update.id.into(), channel);
-                }
-            }
-            // Of what was not added, the tracker takes nothing.
-            let id = update.id.into();
-            if update.idle {
-                keyed.tracker.set(channel, id, update.watermark);
-                keyed.tracker.idle(channel, id);
-            } else {
-                keyed.tracker.active(channel, id);
-                keyed.tracker.set(channel, id, update.watermark);
-            }
-        }
     }
 
     // ---- boundaries --------------------------------------------------------------------------
@@ -479,21 +353,6 @@ impl Task {
         Some((first.input, batch))
     }
 
-    fn advance(&mut self, slot: usize) {
-        let held = !self.silent.is_empty();
-        if let Some(keyed) = &mut self.slots[slot].keyed {
-            if !held {
-                keyed.watermark = keyed.tracker.advance();
-                for (input, watermark) in keyed.inputs.iter_mut().enumerate() {
-                    *watermark = keyed.tracker.input(input);
-                }
-            }
-            keyed
-                .shown
-                .store(keyed.watermark.0, std::sync::atomic::Ordering::Relaxed);
-        }
-    }
-
     fn fire(&mut self, slot: usize, now: i64, end: bool) -> Result<Progress, TaskError> {
         let this = &mut self.slots[slot];
         let Some(keyed) = &mut this.keyed else {
@@ -517,302 +376,6 @@ impl Task {
         this.measure()?;
         self.drain()?;
         Ok(progress)
-    }
-
-    /// Tells those behind where a stateful step's output stands.
-    fn publish(&mut self, slot: usize) {
-        let this = &mut self.slots[slot];
-        let Some(keyed) = &mut this.keyed else { return };
-        let watermark = this.step.output_watermark(keyed.watermark);
-        if keyed.told.is_none_or(|told| told < watermark) {
-            keyed.told = Some(watermark);
-            let id = TimeId {
-                root: Root::Step(this.index),
-                source: 0,
-                partition: 0,
-            };
-            self.tell(TimeUpdate {
-                id,
-                watermark,
-                idle: false,
-            });
-        }
-    }
-
-    fn collect_source_times(&mut self) {
-        let Some(source) = &mut self.source else {
-            return;
-        };
-        let mut updates = Vec::new();
-        for (&partition, owned) in &mut source.partitions {
-            for (&root, time) in &mut owned.times {
-                let now = (time.watermark.advance(), time.watermark.is_idle());
-                if time.told != Some(now) {
-                    time.told = Some(now);
-                    let id = TimeId {
-                        root,
-                        source: source.index,
-                        partition,
-                    };
-                    updates.push(TimeUpdate {
-                        id,
-                        watermark: now.0,
-                        idle: now.1,
-                    });
-                }
-            }
-        }
-        if !updates.is_empty() {
-            let mut shown = self.counters.partitions.lock();
-            for update in &updates {
-                let state = PartitionState {
-                    watermark: update.watermark,
-                    idle: update.idle,
-                };
-                let at = shown
-                    .entry((update.id.source, update.id.partition))
-                    .or_insert(state);
-                *at = PartitionState {
-                    watermark: at.watermark.max(state.watermark),
-                    ..state
-                };
-            }
-        }
-        for update in updates {
-            self.tell(update);
-        }
-    }
-
-    fn tell(&mut self, update: TimeUpdate) {
-        self.note_time(LOCAL, &update);
-        self.times.push(update);
-    }
-
-    fn send_times(&mut self, even_if_none: bool) {
-        if self.times.is_empty() && !even_if_none {
-            return;
-        }
-        let times: Arc<[TimeUpdate]> = std::mem::take(&mut self.times).into();
-        for &stage in &self.downstream {
-            self.outbox.push(Outgoing {
-                stage,
-                task: None,
-                message: Message::Times(Arc::clone(&times)),
-            });
-        }
-    }
-
-    // ---- records on their way ----------------------------------------------------------------
-
-    /// Moves everything that was put out to where it goes.
-    fn drain(&mut self) -> Result<(), TaskError> {
-        while let Some(emission) = self.emitted.pop_front() {
-            let Emission {
-                slot,
-                port,
-                tag,
-                batch,
-            } = emission;
-            let batch = match slot {
-                Some(slot) if port != Port::Errors && port != Port::Late => {
-                    self.observe(slot, tag, batch)?
-                }
-                _ => batch,
-            };
-            if batch.len == 0 {
-                continue;
-            }
-            let routes = match slot {
-                None => self.source.as_ref().map(|s| &s.routes),
-                Some(slot) => Some(&self.slots[slot].routes),
-            };
-            let routes: Vec<Route> = routes.map_or_else(Vec::new, |r| r.of(port).to_vec());
-            let last = routes.len().saturating_sub(1);
-            let mut batch = Some(batch);
-            for (i, route) in routes.into_iter().enumerate() {
-                let batch = if i == last {
-                    batch.take()
-                } else {
-                    batch.clone()
-                };
-                self.route(route, tag, batch.expect("taken only by the last route"))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn route(&mut self, route: Route, tag: Tag, mut batch: Batch) -> Result<(), TaskError> {
-        match route {
-            Route::Sink(sink) => {
-                NodeCounters::add(&self.counters.sinks[sink].records_in, batch.len);
-                let writer = self.sinks[sink]
-                    .as_mut()
-                    .expect("a stage has writers for the sinks that it leads to");
-                Ok(writer.write(batch)?)
-            }
-            Route::Local { slot, input, lane } => {
-                batch.windows = None;
-                batch.errors = None;
-                let tag = Tag {
-                    lane: tag.lane + lane,
-                    ..tag
-                };
-                if self.slots[slot].keyed.is_some() {
-                    self.enqueue(slot, input, tag, batch)
-                } else {
-                    self.hand_over(slot, input, tag, batch)
-                }
-            }
-            Route::Exchange {
-                stage,
-                slot,
-                input,
-                broadcast,
-            } => {
-                batch.windows = None;
-                batch.errors = None;
-                if let Some(needs) = self.needs.get(&(stage, slot, input)) {
-                    batch.prune(needs);
-                }
-                let outbox = &mut self.outbox;
-                if broadcast {
-                    outbox.push(Outgoing {
-                        stage,
-                        task: None,
-                        message: Message::Batch {
-                            slot,
-                            input,
-                            tag,
-                            batch,
-                        },
-                    });
-                } else {
-                    let dealer = self
-                        .dealers
-                        .get_mut(&stage)
-                        .expect("there is a dealer for each stage behind");
-                    let mut send = |tag: Tag, batch: Batch| {
-                        dealer.deal(batch, |task, batch| {
-                            outbox.push(Outgoing {
-                                stage,
-                                task: Some(task),
-                                message: Message::Batch {
-                                    slot,
-                                    input,
-                                    tag,
-                                    batch,
-                                },
-                            });
-                        });
-                    };
-                    if self.by_row.contains(&(stage, slot)) {
-                        for row in 0..batch.len as u32 {
-                            send(Tag { row, ..tag }, batch.take(&[row]));
-                        }
-                    } else {
-                        send(tag, batch);
-                    }
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn enqueue(
-        &mut self,
-        slot: usize,
-        input: usize,
-        tag: Tag,
-        batch: Batch,
-    ) -> Result<(), TaskError> {
-        let keyed = self.slots[slot]
-            .keyed
-            .as_mut()
-            .expect("records are sent to stateful slots only");
-        keyed.pending_records += batch.len;
-        keyed.pending.push_back(Pending { input, tag, batch });
-        if !self.settings.ordered {
-            // Enough for a call: taken now, so that no boundary holds much in memory.
-            while self.slots[slot]
-                .keyed
-                .as_ref()
-                .is_some_and(|k| k.pending_records >= self.settings.batch_records)
-            {
-                let Some((input, batch)) = self.next_pending(slot) else {
-                    break;
-                };
-                self.hand_over(slot, input, Tag::default(), batch)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn hand_over(
-        &mut self,
-        slot: usize,
-        input: usize,
-        tag: Tag,
-        mut batch: Batch,
-    ) -> Result<(), TaskError> {
-        let this = &mut self.slots[slot];
-        let counters = &self.counters.steps[usize::from(this.index)];
-        NodeCounters::add(&counters.records_in, batch.len);
-        let long = match this.keyed {
-            Some(_) => keys_too_long(&batch, self.settings.key_bytes_max),
-            None => Vec::new(),
-        };
-        let sequence = this.keyed.is_some().then_some(&mut self.next_sequence);
-        let mut out = SlotOutput {
-            emitted: &mut self.emitted,
-            slot,
-            tag,
-            sequence,
-            policy: &this.policy,
-            counters,
-        };
-        if !long.is_empty() {
-            let rows = without(batch.len, &long).unwrap_or_default();
-            out.reject(&batch, long)?;
-            batch = batch.take(&rows);
-        }
-        this.step.on_batch(input, batch, &mut out)?;
-        this.measure()
-    }
-
-    /// Timestamps that a step assigned move its watermark; those too far ahead fail.
-    fn observe(&mut self, slot: usize, tag: Tag, batch: Batch) -> Result<Batch, TaskError> {
-        let Some(event_time) = self.slots[slot].event_time else {
-            return Ok(batch);
-        };
-        let rejected = too_far_ahead(&batch, event_time.max_ahead_ms, self.now);
-        let mut good = batch;
-        if !rejected.is_empty() {
-            let this = &self.slots[slot];
-            NodeCounters::add(
-                &self.counters.steps[usize::from(this.index)].rejected,
-                rejected.len(),
-            );
-            if let Some(letters) = this.policy.settle(&good, &rejected)? {
-                self.emitted.push_back(Emission {
-                    slot: Some(slot),
-                    port: Port::Errors,
-                    tag,
-                    batch: letters,
-                });
-            }
-            let rows = without(good.len, &rejected).unwrap_or_default();
-            good = good.take(&rows);
-        }
-        let root = Root::Assigned(self.slots[slot].index);
-        let owned = self
-            .source
-            .as_mut()
-            .zip(tag.partition)
-            .and_then(|(s, (_, p))| s.partitions.get_mut(&p));
-        if let Some(time) = owned.and_then(|o| o.times.get_mut(&root)) {
-            time.watermark.observe(newest(&good));
-        }
-        Ok(good)
     }
 
     // ---- sinks -------------------------------------------------------------------------------
