@@ -29,4 +29,8 @@ mod timers;
 pub use step::{ProcessSpec, ProcessStep};
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod test_support;
+#[cfg(test)]
 mod tests;
