@@ -5,13 +5,12 @@
 
 use std::borrow::Cow;
 
-use hashbrown::HashTable;
-
 use super::accumulators::Accumulators;
 use super::codec::put_count_name;
 use super::core::{Arrivals, Core, LeftOut};
 use super::count_spill::Closing;
-use super::keys::{KeyArena, KeyRef, key_of};
+use super::key_table::KeyTable;
+use super::keys::key_of;
 use super::results::Pane;
 use super::round::{Round, RowSet, Tried};
 use crate::keyed::ColdKeys;
@@ -36,20 +35,15 @@ pub(super) struct CountPane {
     pub acc: u32,
 }
 
-/// A key.
-#[derive(Debug)]
+/// What a key has.
+#[derive(Debug, Default)]
 pub(super) struct CountKey {
-    pub key: KeyRef,
     /// Its records so far.
     pub records: u64,
     /// In order of `fires_at`, the tail first.
     pub panes: Vec<CountPane>,
     /// For snapshots.
     pub mark: Mark,
-    pub stamp: u32,
-    local: u32,
-    /// The vault has something of it, which is stale.
-    pub below: bool,
 }
 
 /// What the batch makes of a key.
@@ -86,15 +80,11 @@ struct Plan {
 pub(super) struct Counts {
     pub size: u64,
     pub every: u64,
-    pub keys: Vec<CountKey>,
-    table: HashTable<u32>,
-    pub arena: KeyArena,
+    pub keys: KeyTable<CountKey>,
     pub accs: Accumulators,
     free: Vec<u32>,
-    free_keys: Vec<u32>,
     /// For snapshots.
     pub touched: Touched,
-    pub stamp: u32,
     pub closing: Option<Closing>,
     /// Keys beyond memory, if there may be any.
     pub cold: Option<ColdKeys>,
@@ -106,14 +96,10 @@ impl Counts {
         Counts {
             size: size.max(1),
             every: every.max(1),
-            keys: Vec::new(),
-            table: HashTable::new(),
-            arena: KeyArena::default(),
+            keys: KeyTable::default(),
             accs: Accumulators::default(),
             free: Vec::new(),
-            free_keys: Vec::new(),
             touched: Touched::default(),
-            stamp: 0,
             closing: None,
             cold: None,
         }
@@ -134,7 +120,7 @@ impl Counts {
         for rows in arrivals.rows.chunks(rows_a_call) {
             let mut rows = rows.to_vec();
             while !rows.is_empty() {
-                let plan = self.plan(core, batch, arrivals, &rows);
+                let plan = self.plan(batch, arrivals, &rows);
                 let init = core.init()?;
                 let stored = |d: &Draft| {
                     if d.acc == NONE {
@@ -164,16 +150,13 @@ impl Counts {
     }
 
     /// Which panes each record goes to, and which of them fire, in order. Changes nothing but which keys there are.
-    fn plan(&mut self, core: &Core, batch: &Batch, arrivals: &Arrivals, rows: &[u32]) -> Plan {
-        self.stamp = self.stamp.checked_add(1).unwrap_or_else(|| {
-            self.keys.iter_mut().for_each(|k| k.stamp = 0);
-            1
-        });
+    fn plan(&mut self, batch: &Batch, arrivals: &Arrivals, rows: &[u32]) -> Plan {
+        self.keys.next_stamp();
         let mut plan = Plan::default();
         let has_tail = !self.size.is_multiple_of(self.every);
         for &row in rows {
             let key = key_of(batch.keys.as_ref(), row as usize);
-            let local = self.local(core, arrivals.hashes[row as usize], key, &mut plan);
+            let local = self.local(arrivals.hashes[row as usize], key, &mut plan);
             let Plan {
                 round,
                 drafts,
@@ -224,12 +207,13 @@ impl Counts {
     }
 
     /// The batch's entry for a key, with the panes that are stored for it.
-    fn local(&mut self, core: &Core, hash: u64, key: Option<&[u8]>, plan: &mut Plan) -> u32 {
-        let key = self.key(core, hash, key);
-        let entry = &mut self.keys[key as usize];
-        if entry.stamp != self.stamp {
+    fn local(&mut self, hash: u64, key: Option<&[u8]>, plan: &mut Plan) -> u32 {
+        let key = self.key(hash, key);
+        let stamp = self.keys.stamp;
+        let entry = &mut self.keys[key];
+        if entry.stamp != stamp {
             let local = plan.locals.len() as u32;
-            (entry.stamp, entry.local) = (self.stamp, local);
+            (entry.stamp, entry.local) = (stamp, local);
             let first = plan.drafts.len() as u32;
             let stored = |p: &CountPane| Draft {
                 local,
@@ -237,11 +221,11 @@ impl Counts {
                 newest: p.newest,
                 acc: p.acc,
             };
-            plan.drafts.extend(entry.panes.iter().map(stored));
+            plan.drafts.extend(entry.of.panes.iter().map(stored));
             let open = (first..plan.drafts.len() as u32).collect();
             plan.locals.push(Local {
                 key,
-                records: entry.records,
+                records: entry.of.records,
                 open,
             });
         }
@@ -250,9 +234,9 @@ impl Counts {
 
     /// Writes the plan and its accumulators back.
     fn keep(&mut self, plan: &Plan, accs: &Blobs) {
-        let all = self.keys.len();
+        let all = self.keys.numbers();
         for local in &plan.locals {
-            for pane in std::mem::take(&mut self.keys[local.key as usize].panes) {
+            for pane in std::mem::take(&mut self.keys[local.key].of.panes) {
                 self.accs.release(pane.acc as usize);
                 self.free.push(pane.acc);
             }
@@ -267,11 +251,9 @@ impl Counts {
                     acc: self.store(accs.get(draft as usize)),
                 });
             }
-            let entry = &mut self.keys[local.key as usize];
-            entry.records = local.records;
-            entry.panes = panes;
-            let mark = &mut self.keys[local.key as usize].mark;
-            self.touched.touch(local.key, mark, all);
+            let kept = &mut self.keys[local.key].of;
+            (kept.records, kept.panes) = (local.records, panes);
+            self.touched.touch(local.key, &mut kept.mark, all);
         }
     }
 
@@ -285,9 +267,9 @@ impl Counts {
     ) -> Result<(), StepError> {
         for &draft in &plan.fired {
             let Draft { local, newest, .. } = plan.drafts[draft as usize];
-            let key = self.keys[plan.locals[local as usize].key as usize].key;
+            let key = self.keys.key(plan.locals[local as usize].key);
             core.results
-                .push(pane(key.get(&self.arena), newest, accs.get(draft as usize)));
+                .push(pane(key, newest, accs.get(draft as usize)));
             if core.results.is_full() {
                 core.flush(out)?;
             }
@@ -298,37 +280,27 @@ impl Counts {
     /// Keys without panes are like new ones: they go.
     fn drop_empty_keys(&mut self, core: &Core, plan: &Plan) {
         for local in &plan.locals {
-            if self.keys[local.key as usize].panes.is_empty() {
+            if self.keys[local.key].of.panes.is_empty() {
                 self.remove_key(core, local.key);
             }
         }
     }
 
     fn remove_key(&mut self, core: &Core, key: u32) {
-        let bytes = self.keys.len() * size_of::<CountKey>();
-        let entry = &mut self.keys[key as usize];
-        let (mark, of) = (std::mem::take(&mut entry.mark), entry.key.get(&self.arena));
-        self.touched
-            .remove(mark, bytes, |name| put_count_name(name, of));
-        if let (true, Some(cold)) = (entry.below, &mut self.cold) {
-            cold.bury(of);
-        }
-        for pane in std::mem::take(&mut entry.panes) {
+        let bytes = self.keys.numbers() * size_of::<CountKey>();
+        let kept = std::mem::take(&mut self.keys[key].of);
+        for pane in kept.panes {
             self.accs.release(pane.acc as usize);
             self.free.push(pane.acc);
         }
-        let hash = core.hasher.hash(entry.key.get(&self.arena));
-        if let Ok(found) = self.table.find_entry(hash, |k| *k == key) {
-            found.remove();
+        let of = self.keys.key(key);
+        self.touched
+            .remove(kept.mark, bytes, |name| put_count_name(name, of));
+        if let (true, Some(cold)) = (self.keys[key].below, &mut self.cold) {
+            cold.bury(of);
         }
-        self.arena.forget(&entry.key);
-        self.free_keys.push(key);
-        if self.arena.is_wasteful() {
-            self.free_keys.sort_unstable();
-            let (keys, free) = (self.keys.iter_mut().enumerate(), &self.free_keys);
-            let in_use = keys.filter(|(k, _)| free.binary_search(&(*k as u32)).is_err());
-            self.arena.compact(in_use.map(|(_, entry)| &mut entry.key));
-        }
+        let hash = core.hasher.hash(of);
+        self.keys.remove(hash, key);
     }
 
     /// Time moves: at the end of it everything comes out.
@@ -371,7 +343,7 @@ impl Counts {
 
     /// Puts out what came since the key last fired.
     fn fire_rest(&self, core: &mut Core, key: u32) {
-        let entry = &self.keys[key as usize];
+        let entry = &self.keys[key].of;
         let fired = entry.records - entry.records % self.every;
         if fired == entry.records {
             return;
@@ -380,7 +352,7 @@ impl Counts {
         let rest = |p: &&CountPane| p.fires_at == TAIL || p.fires_at == fired + self.size;
         if let Some(p) = entry.panes.iter().find(rest) {
             core.results.push(pane(
-                entry.key.get(&self.arena),
+                self.keys.key(key),
                 p.newest,
                 self.accs.get(p.acc as usize),
             ));
@@ -389,7 +361,7 @@ impl Counts {
 
     /// All keys.
     pub fn live(&self) -> Vec<u32> {
-        self.table.iter().copied().collect()
+        self.keys.live().collect()
     }
 
     pub fn store(&mut self, acc: &[u8]) -> u32 {
@@ -405,43 +377,9 @@ impl Counts {
         }
     }
 
-    /// The entry of a key, if there is one.
-    pub fn find_key(&self, hash: u64, key: Option<&[u8]>) -> Option<u32> {
-        let is = |k: &u32| self.keys[*k as usize].key.is(key, &self.arena);
-        self.table.find(hash, is).copied()
-    }
-
-    /// The entry of a key, made if there is none.
-    pub fn key(&mut self, core: &Core, hash: u64, key: Option<&[u8]>) -> u32 {
-        let Counts {
-            table, keys, arena, ..
-        } = self;
-        if let Some(&found) = table.find(hash, |k| keys[*k as usize].key.is(key, arena)) {
-            return found;
-        }
-        let entry = CountKey {
-            key: arena.keep(key),
-            records: 0,
-            panes: Vec::new(),
-            mark: Mark::default(),
-            stamp: 0,
-            local: 0,
-            below: false,
-        };
-        let new = match self.free_keys.pop() {
-            Some(free) => {
-                keys[free as usize] = entry;
-                free
-            }
-            None => {
-                keys.push(entry);
-                keys.len() as u32 - 1
-            }
-        };
-        table.insert_unique(hash, new, |k| {
-            core.hasher.hash(keys[*k as usize].key.get(arena))
-        });
-        new
+    /// The number of a key, made if there is none.
+    pub fn key(&mut self, hash: u64, key: Option<&[u8]>) -> u32 {
+        self.keys.find_or_make(hash, key, CountKey::default)
     }
 
     /// Puts back a key that a checkpoint holds: (fires at, newest, accumulator) of each pane. Refused where it is there.
@@ -452,8 +390,8 @@ impl Counts {
         records: u64,
         panes: &[(u64, i64, Cow<'_, [u8]>)],
     ) -> bool {
-        let key = self.key(core, core.hasher.hash(key), key);
-        if !self.keys[key as usize].panes.is_empty() {
+        let key = self.key(core.hasher.hash(key), key);
+        if !self.keys[key].of.panes.is_empty() {
             return false;
         }
         let stored = panes.iter().map(|(fires_at, newest, acc)| CountPane {
@@ -462,26 +400,20 @@ impl Counts {
             acc: self.store(acc),
         });
         let stored: Vec<CountPane> = stored.collect();
-        let entry = &mut self.keys[key as usize];
-        (entry.records, entry.panes) = (records, stored);
+        let kept = &mut self.keys[key].of;
+        (kept.records, kept.panes) = (records, stored);
         true
     }
 
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
-        let panes: usize = self
-            .keys
-            .iter()
-            .map(|k| k.panes.capacity() * size_of::<CountPane>())
-            .sum();
-        self.keys.capacity() * size_of::<CountKey>()
-            + panes
-            + self.table.allocation_size()
-            + self.arena.memory()
+        let panes = self.keys.all().map(|k| k.panes.capacity());
+        panes.sum::<usize>() * size_of::<CountPane>()
+            + self.keys.memory()
             + self.accs.memory()
             + self.touched.memory()
             + self.cold.as_ref().map_or(0, ColdKeys::memory)
-            + (self.free.capacity() + self.free_keys.capacity()) * size_of::<u32>()
+            + self.free.capacity() * size_of::<u32>()
     }
 }
 

@@ -4,7 +4,7 @@
 use super::codec::{CountState, State};
 use super::core::{Arrivals, Core};
 use super::count::{CountKey, CountPane, Counts};
-use super::keys::{key_of, sort_by_key};
+use super::keys::sort_by_key;
 use super::time::StepTime;
 use crate::keyed::{ColdKeys, first_to_leave, key_of_entry, leave};
 use crate::record::Batch;
@@ -65,7 +65,7 @@ impl Counts {
 
     /// Brings back a key that is to be restored, if it is there already.
     pub fn fetch_key(&mut self, core: &Core, key: Option<&[u8]>) -> Result<(), StepError> {
-        if !self.is_all_in_memory() && self.find_key(core.hasher.hash(key), key).is_none() {
+        if !self.is_all_in_memory() && self.keys.find(core.hasher.hash(key), key).is_none() {
             self.take_back(core, vec![key])?;
         }
         Ok(())
@@ -81,12 +81,7 @@ impl Counts {
         if self.is_all_in_memory() {
             return Ok(());
         }
-        let keys = arrivals.rows.iter().filter_map(|&row| {
-            let key = key_of(batch.keys.as_ref(), row as usize);
-            let hash = arrivals.hashes[row as usize];
-            self.find_key(hash, key).is_none().then_some(key)
-        });
-        self.take_back(core, keys.collect())?;
+        self.take_back(core, self.keys.absent(batch, arrivals))?;
         Ok(())
     }
 
@@ -102,19 +97,20 @@ impl Counts {
         };
         let result = cold.give_back(wanted, |key, stored, value| {
             let found = decode(value);
-            let id = self.key(core, core.hasher.hash(key), key);
+            let id = self.key(core.hasher.hash(key), key);
             let pane = |(fires_at, newest, acc): (u64, i64, &[u8])| CountPane {
                 fires_at,
                 newest,
                 acc: self.store(acc),
             };
             let panes = found.panes.into_iter().map(pane).collect();
-            let all = self.keys.len();
-            let entry = &mut self.keys[id as usize];
-            (entry.records, entry.panes, entry.below) = (found.records, panes, true);
-            entry.mark.stored = stored || found.marks & STORED > 0;
+            let all = self.keys.numbers();
+            self.keys[id].below = true;
+            let kept = &mut self.keys[id].of;
+            (kept.records, kept.panes) = (found.records, panes);
+            kept.mark.stored = stored || found.marks & STORED > 0;
             if !stored && found.marks & CHANGED > 0 {
-                self.touched.touch(id, &mut entry.mark, all);
+                self.touched.touch(id, &mut kept.mark, all);
             }
             back.push(id);
             true
@@ -127,7 +123,7 @@ impl Counts {
     /// All keys are to come out: the first of them.
     pub fn start_closing(&mut self, core: &Core, to: StepTime) -> Result<Closing, StepError> {
         let mut rest = self.live();
-        sort_by_key(&mut rest, |k| self.keys[k as usize].key.get(&self.arena));
+        sort_by_key(&mut rest, |k| self.keys.key(k));
         rest.reverse();
         let mut closing = Closing {
             to,
@@ -150,12 +146,12 @@ impl Counts {
         let names = list
             .iter()
             .map(|(_, name)| key_of_entry(name).expect(WHOLE));
-        let absent = names.filter(|key| self.find_key(core.hasher.hash(*key), *key).is_none());
+        let absent = names.filter(|key| self.keys.find(core.hasher.hash(*key), *key).is_none());
         let absent = absent.collect();
         closing.keys = self.take_back(core, absent)?;
         let last = list.last().filter(|_| more);
         let last_key = last.map(|(_, name)| key_of_entry(name).expect(WHOLE));
-        let of = |k: u32| self.keys[k as usize].key.get(&self.arena);
+        let of = |k: u32| self.keys.key(k);
         while let Some(key) = closing
             .rest
             .pop_if(|key| last_key.is_none_or(|last| of(*key) <= last))
@@ -196,16 +192,16 @@ impl Counts {
             return Ok(());
         }
         let live = self.live().into_iter();
-        let may_leave: Vec<(u32, u32)> = live.map(|k| (self.keys[k as usize].stamp, k)).collect();
+        let may_leave: Vec<(u32, u32)> = live.map(|k| (self.keys[k].stamp, k)).collect();
         let all = may_leave.len();
         let mut leaving = first_to_leave(may_leave, leave(all, bytes_max, now));
         if leaving.is_empty() {
             return Ok(());
         }
-        let key_of = |key: u32| self.keys[key as usize].key.get(&self.arena);
+        let key_of = |key: u32| self.keys.key(key);
         leaving.sort_unstable_by(|a, b| key_of(*a).cmp(&key_of(*b)));
         let encode = |key: u32, value: &mut Vec<u8>| {
-            let entry = &self.keys[key as usize];
+            let entry = &self.keys[key].of;
             let Mark { stored, changed } = entry.mark;
             value.push((u8::from(stored) * STORED) | (u8::from(changed) * CHANGED));
             put_i64(value, entry.records as i64);
@@ -228,21 +224,23 @@ impl Counts {
         staying.sort_unstable();
         let new = Counts::new(self.size, self.every);
         let old = std::mem::replace(self, new);
-        self.stamp = old.stamp;
-        let mut new_ids = vec![None; old.keys.len()];
+        self.keys.stamp = old.keys.stamp;
+        let mut new_ids = vec![None; old.keys.numbers()];
         for number in staying {
-            let entry: &CountKey = &old.keys[number as usize];
-            let bytes = entry.key.get(&old.arena);
-            let id = self.key(core, core.hasher.hash(bytes), bytes);
-            let panes = entry.panes.iter().map(|pane| CountPane {
+            let (entry, bytes) = (&old.keys[number], old.keys.key(number));
+            let id = self.key(core.hasher.hash(bytes), bytes);
+            let panes = entry.of.panes.iter().map(|pane| CountPane {
                 acc: self.store(old.accs.get(pane.acc as usize)),
                 ..*pane
             });
             let panes = panes.collect();
-            let new_entry = &mut self.keys[id as usize];
-            (new_entry.records, new_entry.panes) = (entry.records, panes);
-            (new_entry.mark, new_entry.below) = (entry.mark, entry.below);
-            new_entry.stamp = entry.stamp;
+            let new_entry = &mut self.keys[id];
+            (new_entry.stamp, new_entry.below) = (entry.stamp, entry.below);
+            new_entry.of = CountKey {
+                records: entry.of.records,
+                panes,
+                mark: entry.of.mark,
+            };
             new_ids[number as usize] = Some(id);
         }
         self.touched = old.touched;
@@ -260,7 +258,7 @@ impl Counts {
         let Some(cold) = &self.cold else {
             return Ok(());
         };
-        let in_memory = |key: Option<&[u8]>| self.find_key(core.hasher.hash(key), key).is_some();
+        let in_memory = |key: Option<&[u8]>| self.keys.find(core.hasher.hash(key), key).is_some();
         cold.each(extent, in_memory, |key, recently, value| {
             let found = decode(value);
             if extent == Extent::Whole || recently && found.marks & CHANGED > 0 {

@@ -16,6 +16,7 @@ mod fixed_close;
 mod fixed_spill;
 mod groups;
 pub mod inspect;
+mod key_table;
 mod keys;
 mod results;
 mod round;

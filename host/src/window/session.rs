@@ -9,7 +9,6 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 
-use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::Emit;
@@ -17,7 +16,8 @@ use super::accumulators::Accumulators;
 use super::codec::GroupState;
 use super::core::{Arrivals, Core, LeftOut};
 use super::fixed::out_of_range;
-use super::keys::{KeyArena, KeyRef, key_of, sort_by_key};
+use super::key_table::KeyTable;
+use super::keys::{key_of, sort_by_key};
 use super::results::Pane;
 use super::round::{Round, RowSet, Tried};
 use super::session_close::Closing;
@@ -44,18 +44,8 @@ pub(super) struct Session {
     pub deadline: i64,
 }
 
-/// A key and its sessions.
-#[derive(Debug)]
-pub(super) struct KeySessions {
-    pub key: KeyRef,
-    /// In order of start; they neither overlap nor touch.
-    pub sessions: SmallVec<[u32; 2]>,
-    /// Which round `shadow` is of.
-    pub stamp: u32,
-    shadow: u32,
-    /// The vault has something of it, which is stale.
-    pub below: bool,
-}
+/// The sessions of a key, in order of start; they neither overlap nor touch.
+pub(super) type KeySessions = SmallVec<[u32; 2]>;
 
 /// What becomes of a key's sessions in this round.
 #[derive(Debug)]
@@ -92,10 +82,7 @@ pub(super) struct Sessions {
     pub all: Vec<Session>,
     free: Vec<u32>,
     pub accs: Accumulators,
-    pub keys: Vec<KeySessions>,
-    pub free_keys: Vec<u32>,
-    pub table: HashTable<u32>,
-    pub arena: KeyArena,
+    pub keys: KeyTable<KeySessions>,
     /// When each session closes, or is past: an entry that is too early (the session grew) is renewed when it comes up.
     pub deadlines: BinaryHeap<Reverse<(i64, u32)>>,
     /// Sessions that got a record since they last fired (and some others).
@@ -107,7 +94,6 @@ pub(super) struct Sessions {
     pub touched: Touched,
     /// Keys beyond memory, if there may be any.
     pub cold: Option<ColdKeys>,
-    pub stamp: u32,
     shadows: Vec<Shadow>,
     late: Vec<u32>,
     accs_in: Blobs,
@@ -204,12 +190,12 @@ impl Sessions {
         later.clear();
         self.shadows.clear();
         self.late.clear();
-        self.next_stamp();
+        self.keys.next_stamp();
         let mut all_wait = false;
         let mut groups = 0;
         for &ranged in queue {
             let row = ranged.row as usize;
-            let key = self.key(core, arrivals.hashes[row], key_of(batch.keys.as_ref(), row));
+            let key = self.key(arrivals.hashes[row], key_of(batch.keys.as_ref(), row));
             let shadow = self.shadow(key);
             let shadow = &mut self.shadows[shadow as usize];
             if shadow.blocked || all_wait {
@@ -370,7 +356,7 @@ impl Sessions {
                 }
                 self.schedule(core, id, core.time.passed);
             }
-            self.keys[shadow.key as usize].sessions = ids;
+            self.keys[shadow.key].of = ids;
         }
         self.shadows = shadows;
     }
@@ -384,7 +370,7 @@ impl Sessions {
         for shadow in &self.shadows {
             for (at, session) in shadow.sessions.iter().enumerate() {
                 if session.fires {
-                    fired.push(self.keys[shadow.key as usize].sessions[at]);
+                    fired.push(self.keys[shadow.key].of[at]);
                 }
             }
         }
@@ -435,10 +421,7 @@ impl Sessions {
         for (to, (_, id)) in ids.iter_mut().zip(order) {
             *to = id;
         }
-        let key = |id: u32| {
-            let key = &self.keys[self.all[id as usize].key as usize].key;
-            key.get(&self.arena)
-        };
+        let key = |id: u32| self.keys.key(self.all[id as usize].key);
         for alike in ids.chunk_by_mut(|a, b| place(a) == place(b)) {
             if alike.len() > 1 {
                 sort_by_key(alike, key);
@@ -450,7 +433,7 @@ impl Sessions {
     pub fn fire(&mut self, core: &mut Core, id: u32) -> Result<(), StepError> {
         let s = &self.all[id as usize];
         core.results.push(Pane {
-            key: self.keys[s.key as usize].key.get(&self.arena),
+            key: self.keys.key(s.key),
             start: s.start,
             end: s.end,
             newest: NO_TIMESTAMP,
@@ -515,7 +498,7 @@ impl Sessions {
     pub fn remove(&mut self, core: &Core, id: u32) {
         let key = self.all[id as usize].key;
         self.release(id);
-        let sessions = &mut self.keys[key as usize].sessions;
+        let sessions = &mut self.keys[key].of;
         sessions.retain(|s| *s != id);
         if sessions.is_empty() {
             self.remove_key(core, key);
@@ -553,64 +536,25 @@ impl Sessions {
         }
     }
 
-    /// The entry of a key, made if there is none.
-    pub(super) fn key(&mut self, core: &Core, hash: u64, key: Option<&[u8]>) -> u32 {
-        let Sessions {
-            table, keys, arena, ..
-        } = self;
-        if let Some(&found) = table.find(hash, |k| keys[*k as usize].key.is(key, arena)) {
-            return found;
-        }
-        let entry = KeySessions {
-            key: arena.keep(key),
-            sessions: SmallVec::new(),
-            stamp: 0,
-            shadow: 0,
-            below: false,
-        };
-        let new = match self.free_keys.pop() {
-            Some(free) => {
-                keys[free as usize] = entry;
-                free
-            }
-            None => {
-                keys.push(entry);
-                keys.len() as u32 - 1
-            }
-        };
-        table.insert_unique(hash, new, |k| {
-            core.hasher.hash(keys[*k as usize].key.get(arena))
-        });
-        new
+    /// The number of a key, made if there is none.
+    pub(super) fn key(&mut self, hash: u64, key: Option<&[u8]>) -> u32 {
+        self.keys.find_or_make(hash, key, KeySessions::new)
     }
 
     fn remove_key(&mut self, core: &Core, key: u32) {
-        let entry = &self.keys[key as usize];
-        let hash = core.hasher.hash(entry.key.get(&self.arena));
-        if let Ok(found) = self.table.find_entry(hash, |k| *k == key) {
-            found.remove();
+        let bytes = self.keys.key(key);
+        let hash = core.hasher.hash(bytes);
+        if let (true, Some(cold)) = (self.keys[key].below, &mut self.cold) {
+            cold.bury(bytes);
         }
-        if let (true, Some(cold)) = (entry.below, &mut self.cold) {
-            cold.bury(entry.key.get(&self.arena));
-        }
-        self.arena.forget(&entry.key);
-        self.free_keys.push(key);
-        if self.arena.is_wasteful() {
-            // Free entries hold keys that are forgotten: only those in the table move along.
-            let mut live = std::mem::take(&mut self.free_keys);
-            live.sort_unstable();
-            let keys = self.keys.iter_mut().enumerate();
-            let in_use = keys.filter(|(k, _)| live.binary_search(&(*k as u32)).is_err());
-            self.arena.compact(in_use.map(|(_, entry)| &mut entry.key));
-            self.free_keys = live;
-        }
+        self.keys.remove(hash, key);
     }
 
     /// Takes out keys that have no session, since their records were late or rejected.
     fn drop_empty_keys(&mut self, core: &Core) {
         for at in 0..self.shadows.len() {
             let key = self.shadows[at].key;
-            if self.keys[key as usize].sessions.is_empty() {
+            if self.keys[key].of.is_empty() {
                 self.remove_key(core, key);
             }
         }
@@ -618,10 +562,11 @@ impl Sessions {
     }
 
     fn shadow(&mut self, key: u32) -> u32 {
-        let entry = &mut self.keys[key as usize];
-        if entry.stamp != self.stamp {
-            entry.stamp = self.stamp;
-            entry.shadow = self.shadows.len() as u32;
+        let stamp = self.keys.stamp;
+        let entry = &mut self.keys[key];
+        if entry.stamp != stamp {
+            entry.stamp = stamp;
+            entry.local = self.shadows.len() as u32;
             let copy = |id: &u32| {
                 let s = &self.all[*id as usize];
                 let from = SmallVec::from_slice(&[*id]);
@@ -637,17 +582,10 @@ impl Sessions {
             self.shadows.push(Shadow {
                 key,
                 blocked: false,
-                sessions: entry.sessions.iter().map(copy).collect(),
+                sessions: entry.of.iter().map(copy).collect(),
             });
         }
-        entry.shadow
-    }
-
-    fn next_stamp(&mut self) {
-        self.stamp = self.stamp.checked_add(1).unwrap_or_else(|| {
-            self.keys.iter_mut().for_each(|k| k.stamp = 0);
-            1
-        });
+        entry.local
     }
 
     /// Puts back a session that a checkpoint holds. Refused where it meets one that is there.
@@ -660,8 +598,8 @@ impl Sessions {
             ..
         } = state;
         self.fetch_key(core, key)?;
-        let key = self.key(core, core.hasher.hash(key), key);
-        let sessions = &self.keys[key as usize].sessions;
+        let key = self.key(core.hasher.hash(key), key);
+        let sessions = &self.keys[key].of;
         let meets =
             |id: &u32| self.all[*id as usize].start <= end && self.all[*id as usize].end >= start;
         if sessions.iter().any(meets) {
@@ -669,7 +607,7 @@ impl Sessions {
         }
         let at = sessions.partition_point(|id| self.all[*id as usize].start < start);
         let id = self.new_session(state.acc);
-        self.keys[key as usize].sessions.insert(at, id);
+        self.keys[key].of.insert(at, id);
         let s = &mut self.all[id as usize];
         (s.key, s.start, s.end) = (key, start, end);
         if core.tracks_changes() {
@@ -682,19 +620,15 @@ impl Sessions {
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
         // Lists of more than two sessions have memory of their own; each is counted as if it had grown by doubling.
-        let live_keys = self.keys.len() - self.free_keys.len();
-        let listed = self.len().saturating_sub(live_keys) * 2 * size_of::<u32>();
+        let listed = self.len().saturating_sub(self.keys.len()) * 2 * size_of::<u32>();
         self.all.capacity() * size_of::<Session>()
-            + self.keys.capacity() * size_of::<KeySessions>()
+            + self.keys.memory()
             + listed
             + self.cold.as_ref().map_or(0, ColdKeys::memory)
-            + self.table.allocation_size()
-            + self.arena.memory()
             + self.accs.memory()
             + self.touched.memory()
             + self.deadlines.capacity() * size_of::<(i64, u32)>()
-            + (self.dirty.capacity() + self.free.capacity() + self.free_keys.capacity())
-                * size_of::<u32>()
+            + (self.dirty.capacity() + self.free.capacity()) * size_of::<u32>()
     }
 }
 

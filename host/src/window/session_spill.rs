@@ -8,7 +8,6 @@ use std::cmp::Reverse;
 
 use super::codec::{GroupState, State};
 use super::core::{Arrivals, Core};
-use super::keys::key_of;
 use super::session::{NONE, Session, Sessions};
 use super::time::StepTime;
 use crate::keyed::{ColdKeys, Dues, first_to_leave, leave};
@@ -51,16 +50,10 @@ fn sessions(value: &[u8]) -> impl Iterator<Item = SpilledSession<'_>> {
 }
 
 impl Sessions {
-    /// The entry of a key.
-    fn find_key(&self, hash: u64, key: Option<&[u8]>) -> Option<u32> {
-        let is = |k: &u32| self.keys[*k as usize].key.is(key, &self.arena);
-        self.table.find(hash, is).copied()
-    }
-
     /// Brings back a key of which a session is to be restored, if others of it left already.
     pub fn fetch_key(&mut self, core: &Core, key: Option<&[u8]>) -> Result<(), StepError> {
         let cold = self.cold.as_ref().is_some_and(|cold| !cold.is_empty());
-        if cold && self.find_key(core.hasher.hash(key), key).is_none() {
+        if cold && self.keys.find(core.hasher.hash(key), key).is_none() {
             self.take_back(core, vec![key])?;
         }
         Ok(())
@@ -76,14 +69,7 @@ impl Sessions {
         if self.cold.as_ref().is_none_or(ColdKeys::is_empty) {
             return Ok(());
         }
-        let keys = arrivals.rows.iter().filter_map(|&row| {
-            let (hash, key) = (
-                arrivals.hashes[row as usize],
-                key_of(batch.keys.as_ref(), row as usize),
-            );
-            self.find_key(hash, key).is_none().then_some(key)
-        });
-        self.take_back(core, keys.collect())
+        self.take_back(core, self.keys.absent(batch, arrivals))
     }
 
     /// Brings back keys, none of which is in memory.
@@ -92,11 +78,11 @@ impl Sessions {
             return Ok(());
         };
         let result = cold.give_back(wanted, |key, stored, value| {
-            let key = self.key(core, core.hasher.hash(key), key);
-            self.keys[key as usize].below = true;
+            let key = self.key(core.hasher.hash(key), key);
+            self.keys[key].below = true;
             for session in sessions(value) {
                 let id = self.new_session(session.acc);
-                self.keys[key as usize].sessions.push(id);
+                self.keys[key].of.push(id);
                 let s = &mut self.all[id as usize];
                 (s.key, s.start, s.end) = (key, session.start, session.end);
                 s.mark.stored = stored || session.mark.stored;
@@ -121,7 +107,7 @@ impl Sessions {
         let (list, until) = cold.due_whole(0, to.passed, KEYS_A_TURN)?;
         let key = |name| crate::keyed::key_of_entry(name).expect(WHOLE);
         let keys = list.iter().map(|(_, name)| key(name));
-        let absent = keys.filter(|key| self.find_key(core.hasher.hash(*key), *key).is_none());
+        let absent = keys.filter(|key| self.keys.find(core.hasher.hash(*key), *key).is_none());
         let absent = absent.collect();
         self.take_back(core, absent)?;
         if let Some(cold) = &mut self.cold {
@@ -155,21 +141,20 @@ impl Sessions {
             return Ok(());
         }
         let mut may_leave: Vec<(u32, u32)> = Vec::new();
-        for (key, entry) in (0..).zip(&self.keys) {
-            let live = !entry.sessions.is_empty();
-            if live && cold.may_leave(&self.dues(core, key)) {
-                may_leave.push((entry.stamp, key));
+        for key in self.keys.live() {
+            if cold.may_leave(&self.dues(core, key)) {
+                may_leave.push((self.keys[key].stamp, key));
             }
         }
-        let all = self.keys.len() - self.free_keys.len();
+        let all = self.keys.len();
         let mut leaving = first_to_leave(may_leave, leave(all, bytes_max, now));
         if leaving.is_empty() {
             return Ok(());
         }
-        let key_of = |key: u32| self.keys[key as usize].key.get(&self.arena);
+        let key_of = |key: u32| self.keys.key(key);
         leaving.sort_unstable_by(|a, b| key_of(*a).cmp(&key_of(*b)));
         let encode = |key: u32, value: &mut Vec<u8>| {
-            for &id in &self.keys[key as usize].sessions {
+            for &id in &self.keys[key].of {
                 let s: &Session = &self.all[id as usize];
                 value.push(u8::from(s.mark.stored) | u8::from(s.mark.changed) << 1);
                 put_i64(value, s.start);
@@ -185,7 +170,7 @@ impl Sessions {
 
     /// When a key is wanted back.
     fn dues(&self, core: &Core, key: u32) -> Dues {
-        let sessions = self.keys[key as usize].sessions.iter();
+        let sessions = self.keys[key].of.iter();
         let ends = sessions.map(|id| core.retention.close_at(self.all[*id as usize].end));
         [ends.min(), None, None]
     }
@@ -194,20 +179,20 @@ impl Sessions {
     fn keep_others(&mut self, core: &Core, gone: &[u32]) {
         let old = std::mem::take(self);
         let mut new_ids = vec![NONE; old.all.len()];
-        self.stamp = old.stamp;
-        for (number, entry) in (0..).zip(&old.keys) {
-            if entry.sessions.is_empty() || gone.binary_search(&number).is_ok() {
-                continue;
-            }
-            let bytes = entry.key.get(&old.arena);
-            let key = self.key(core, core.hasher.hash(bytes), bytes);
-            let new_entry = &mut self.keys[key as usize];
+        self.keys.stamp = old.keys.stamp;
+        let mut staying: Vec<u32> = old.keys.live().collect();
+        staying.retain(|key| gone.binary_search(key).is_err());
+        staying.sort_unstable();
+        for number in staying {
+            let (entry, bytes) = (&old.keys[number], old.keys.key(number));
+            let key = self.key(core.hasher.hash(bytes), bytes);
+            let new_entry = &mut self.keys[key];
             (new_entry.stamp, new_entry.below) = (entry.stamp, entry.below);
-            for &id in &entry.sessions {
+            for &id in &entry.of {
                 let new = self.new_session(old.accs.get(id as usize));
                 let s = old.all[id as usize];
                 self.all[new as usize] = Session { key, ..s };
-                self.keys[key as usize].sessions.push(new);
+                self.keys[key].of.push(new);
                 if s.deadline != NO_TIMESTAMP {
                     self.deadlines.push(Reverse((s.deadline, new)));
                 }
@@ -230,7 +215,7 @@ impl Sessions {
         let Some(cold) = &self.cold else {
             return Ok(());
         };
-        let in_memory = |key: Option<&[u8]>| self.find_key(core.hasher.hash(key), key).is_some();
+        let in_memory = |key: Option<&[u8]>| self.keys.find(core.hasher.hash(key), key).is_some();
         cold.each(extent, in_memory, |key, recently, value| {
             for session in sessions(value) {
                 if extent == Extent::Whole || recently && session.mark.changed {

@@ -150,7 +150,7 @@ impl Sessions {
             let s = &mut self.all[id as usize];
             s.mark = Mark::STORED;
             let state = GroupState {
-                key: self.keys[s.key as usize].key.get(&self.arena),
+                key: self.keys.key(s.key),
                 start: s.start,
                 end: s.end,
                 count: s.count,
@@ -171,7 +171,7 @@ impl Sessions {
         let bytes = self.all.len() * size_of::<super::session::Session>();
         let s = &mut self.all[id as usize];
         let mark = std::mem::take(&mut s.mark);
-        let key = self.keys[s.key as usize].key.get(&self.arena);
+        let key = self.keys.key(s.key);
         self.touched
             .remove(mark, bytes, |name| put_name(name, GROUP, s.start, key));
     }
@@ -185,7 +185,7 @@ impl Counts {
             delete(&self.touched.take_gone(), into);
             let mut keys = self.touched.take_numbers();
             keys.retain(|key| {
-                let entry = &mut self.keys[*key as usize];
+                let entry = &mut self.keys[*key].of;
                 !entry.panes.is_empty() && std::mem::take(&mut entry.mark.changed)
             });
             keys
@@ -194,14 +194,14 @@ impl Counts {
             self.live()
         };
         for key in keys {
-            let entry = &mut self.keys[key as usize];
-            entry.mark = Mark::STORED;
+            self.keys[key].of.mark = Mark::STORED;
+            let entry = &self.keys[key].of;
             let panes = entry
                 .panes
                 .iter()
                 .map(|p| (p.fires_at, p.newest, self.accs.get(p.acc as usize)));
             let state = CountState {
-                key: entry.key.get(&self.arena),
+                key: self.keys.key(key),
                 records: entry.records,
                 panes: panes.collect(),
             };
