@@ -4,6 +4,7 @@
 mod checkpoints;
 mod flights;
 mod kafka;
+mod keyed;
 mod nexmark;
 mod spill;
 mod w2;
@@ -27,6 +28,9 @@ pub fn bench(args: &[String]) -> Result<()> {
         println!(
             "kafka      source, sink, exactly once, latency; beside librdkafka alone, with a real broker"
         );
+        println!(
+            "keyed      windows, sessions, joins, timers: the engine alone, then whole jobs (`keyed jobs`: those only)"
+        );
         println!("spill      statistics by 2 M keys: all state in memory, and a tenth of it");
         println!("spill-soak sums by 100 M keys (or so many million) in 1 GiB");
         println!(
@@ -42,6 +46,9 @@ pub fn bench(args: &[String]) -> Result<()> {
     }
     if name == "kafka" {
         return kafka::run();
+    }
+    if name == "keyed" {
+        return keyed::run(&args[1..]);
     }
     if name == "checkpoints" {
         return checkpoints::run();
