@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use cap_std::fs::Dir;
 use rustix::fs::{RenameFlags, renameat_with};
 
+use super::direct::DirectFile;
 use super::folder::{Folder, PartFile};
 use crate::reach::Reach;
 
@@ -92,6 +93,11 @@ impl Folder for ConfinedFolder {
     fn create(&self, name: &str) -> io::Result<Box<dyn PartFile>> {
         let file = self.dir()?.create(name)?.into_std();
         Ok(Box::new(ConfinedFile(file)))
+    }
+
+    fn create_large(&self, name: &str) -> io::Result<Box<dyn PartFile>> {
+        let file = self.dir()?.create(name)?.into_std();
+        Ok(Box::new(DirectFile::on(file)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

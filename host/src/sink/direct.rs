@@ -1,13 +1,15 @@
-//! Large files written past the page cache, where the file system can: a file of state is not read again unless a host
-//! dies, and copying it into the cache costs the kernel several times what it costs to make.
+//! Large files written past the page cache, where the file system can: files of state and parts of output are not
+//! read again by who writes them, they have to be on the medium before anybody may see them, and copying them into the
+//! cache costs the kernel several times what it costs to make them.
 //!
-//! Whole blocks go out directly; the rest, less than a block, by the cache like any other. A file system that does not
-//! take direct writes (some in memory, some over the network) gets ordinary ones from the first refusal on.
+//! Whole blocks go out directly, a chunk at a time on a thread of its own, so that the next chunk is filled meanwhile;
+//! the rest, less than a block, goes by the cache like any other, and so does a file that ends before a chunk is full.
+//! A file system that does not take direct writes (some in memory, some over the network) gets ordinary ones.
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::thread::{self, JoinHandle};
 
 use rustix::fs::{OFlags, fcntl_setfl};
 
@@ -21,69 +23,106 @@ const CHUNK: usize = 4 << 20;
 
 /// A file being written.
 pub struct DirectFile {
+    /// The file, and a chunk to fill next; none: with `writing`, or a write failed.
+    here: Option<(Medium, Option<Chunk>)>,
+    /// Writes the chunk before this one.
+    writing: Option<JoinHandle<Written>>,
+    /// What is not on its way yet.
+    chunk: Chunk,
+}
+
+/// What a thread gives back.
+type Written = (Medium, Chunk, io::Result<()>);
+
+/// The file itself.
+struct Medium {
     file: File,
     /// Writes go past the cache.
     direct: bool,
-    /// Holds a chunk that begins at a block's address.
+}
+
+/// Bytes that begin at a block's address.
+struct Chunk {
     buffer: Vec<u8>,
-    /// Where the chunk begins in it.
+    /// Where they begin in the buffer.
     start: usize,
-    /// Bytes of the chunk that are there, not written yet.
     filled: usize,
 }
 
-impl DirectFile {
-    /// A new, empty file; replaces one of that name.
-    pub fn create(path: &Path) -> io::Result<DirectFile> {
-        let flag = i32::try_from(OFlags::DIRECT.bits()).expect("flags are small");
-        let mut options = File::options();
-        options.write(true).create(true).truncate(true);
-        let (file, direct) = match options.clone().custom_flags(flag).open(path) {
-            Ok(file) => (file, true),
-            Err(e) if refused(&e) => (options.open(path)?, false),
-            Err(e) => return Err(e),
-        };
+impl Chunk {
+    fn new() -> Chunk {
         let buffer = vec![0; CHUNK + BLOCK];
         let start = buffer.as_ptr().align_offset(BLOCK);
-        Ok(DirectFile {
-            file,
-            direct,
+        Chunk {
             start: if start > BLOCK { 0 } else { start },
             buffer,
             filled: 0,
-        })
+        }
     }
 
-    /// Writes so many bytes of the chunk, the first ones; none of them is left after that.
-    fn write_out(&mut self, bytes: usize) -> io::Result<()> {
-        let mut written = 0;
-        while written < bytes {
-            let rest = &self.buffer[self.start + written..self.start + bytes];
-            match self.file.write(rest) {
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start..self.start + self.filled]
+    }
+
+    /// Takes as many bytes as there is room for.
+    fn fill(&mut self, bytes: &[u8]) -> usize {
+        let n = bytes.len().min(CHUNK - self.filled);
+        let at = self.start + self.filled;
+        self.buffer[at..at + n].copy_from_slice(&bytes[..n]);
+        self.filled += n;
+        n
+    }
+}
+
+impl Medium {
+    /// Writes bytes that begin at a block's address; the last of them may be less than a block.
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let whole = bytes.len() / BLOCK * BLOCK;
+        self.write_blocks(&bytes[..whole])?;
+        if whole < bytes.len() {
+            self.set_direct(false)?;
+            self.file.write_all(&bytes[whole..])?;
+        }
+        Ok(())
+    }
+
+    fn write_blocks(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.file.write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                // A write cut short leaves no whole blocks to go on with.
                 Ok(n) => {
-                    written += n;
+                    bytes = &bytes[n..];
+                    // A write cut short leaves no whole blocks to go on with.
                     if n % BLOCK != 0 {
-                        self.give_up()?;
+                        self.set_direct(false)?;
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if refused(&e) && self.direct => {
-                    self.give_up()?;
-                }
+                Err(e) if refused(&e) && self.direct => self.set_direct(false)?,
                 Err(e) => return Err(e),
             }
         }
         Ok(())
     }
 
-    /// From now on writes are ordinary ones.
-    fn give_up(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.direct) {
-            fcntl_setfl(&self.file, OFlags::empty())?;
+    /// From now on writes go past the cache, or are ordinary ones.
+    fn set_direct(&mut self, direct: bool) -> io::Result<()> {
+        if self.direct == direct {
+            return Ok(());
         }
-        Ok(())
+        let flags = if direct {
+            OFlags::DIRECT
+        } else {
+            OFlags::empty()
+        };
+        match fcntl_setfl(&self.file, flags).map_err(io::Error::from) {
+            Err(e) if direct && refused(&e) => Ok(()),
+            Err(e) => Err(e),
+            Ok(()) => {
+                self.direct = direct;
+                Ok(())
+            }
+        }
     }
 }
 
@@ -95,17 +134,58 @@ fn refused(e: &io::Error) -> bool {
     )
 }
 
+impl DirectFile {
+    /// A new, empty file; replaces one of that name.
+    pub fn create(path: &Path) -> io::Result<DirectFile> {
+        File::create(path).map(DirectFile::on)
+    }
+
+    /// An empty file.
+    pub fn on(file: File) -> DirectFile {
+        let direct = false;
+        DirectFile {
+            here: Some((Medium { file, direct }, None)),
+            writing: None,
+            chunk: Chunk::new(),
+        }
+    }
+
+    /// Takes the file, once the chunk before is written. It is not given back after a failure: what came behind would
+    /// stand in the wrong place.
+    fn take(&mut self) -> io::Result<(Medium, Option<Chunk>)> {
+        let Some(writing) = self.writing.take() else {
+            let failed = || io::Error::other("a write of this file failed before");
+            return self.here.take().ok_or_else(failed);
+        };
+        let (medium, chunk, written) = writing
+            .join()
+            .map_err(|_| io::Error::other("the thread that wrote a part panicked"))?;
+        written.map(|()| (medium, Some(chunk)))
+    }
+
+    /// Sends the chunk on its way.
+    fn send(&mut self) -> io::Result<()> {
+        let (mut medium, spare) = self.take()?;
+        medium.set_direct(true)?;
+        let next = spare.unwrap_or_else(Chunk::new);
+        let mut chunk = std::mem::replace(&mut self.chunk, next);
+        let write = move || {
+            let written = medium.write_all(chunk.bytes());
+            chunk.filled = 0;
+            (medium, chunk, written)
+        };
+        let thread = thread::Builder::new().name("part".into()).spawn(write)?;
+        self.writing = Some(thread);
+        Ok(())
+    }
+}
+
 impl Write for DirectFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.filled == CHUNK {
-            self.write_out(CHUNK)?;
-            self.filled = 0;
+        if self.chunk.filled == CHUNK {
+            self.send()?;
         }
-        let n = bytes.len().min(CHUNK - self.filled);
-        let at = self.start + self.filled;
-        self.buffer[at..at + n].copy_from_slice(&bytes[..n]);
-        self.filled += n;
-        Ok(n)
+        Ok(self.chunk.fill(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -115,18 +195,21 @@ impl Write for DirectFile {
 
 impl PartFile for DirectFile {
     fn sync(&mut self) -> io::Result<()> {
-        let whole = self.filled / BLOCK * BLOCK;
-        self.write_out(whole)?;
-        // The rest of the chunk moves to its start: its place in the file needs no alignment any more.
-        let rest = self.start + whole..self.start + self.filled;
-        self.filled = rest.len();
-        self.buffer.copy_within(rest, self.start);
-        if self.filled > 0 {
-            self.give_up()?;
-            self.write_out(self.filled)?;
-            self.filled = 0;
+        let (mut medium, spare) = self.take()?;
+        medium.write_all(self.chunk.bytes())?;
+        self.chunk.filled = 0;
+        medium.file.sync_all()?;
+        self.here = Some((medium, spare));
+        Ok(())
+    }
+}
+
+impl Drop for DirectFile {
+    fn drop(&mut self) {
+        // Nobody waits for what is written then; but a file must not grow after it was given up.
+        if let Some(writing) = self.writing.take() {
+            let _ = writing.join();
         }
-        self.file.sync_all()
     }
 }
 
@@ -161,13 +244,32 @@ mod tests {
     }
 
     #[test]
-    fn where_direct_writes_do_not_go_ordinary_ones_do() {
+    fn a_file_that_is_synced_between_goes_on_behind_what_it_has() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x");
         let mut file = DirectFile::create(&path).expect("made");
-        file.give_up().expect("flags are taken");
-        file.write_all(&[7; CHUNK + 5]).expect("written");
-        file.sync().expect("synced");
-        assert_eq!(std::fs::read(&path).expect("there"), [7; CHUNK + 5]);
+        let mut wanted = Vec::new();
+        // The second piece does not begin at a block, so its writes are refused as direct ones.
+        for (fill, length) in [(1, CHUNK + 5), (2, 2 * CHUNK), (3, 0), (4, BLOCK)] {
+            let piece = vec![fill; length];
+            file.write_all(&piece).expect("written");
+            file.sync().expect("synced");
+            wanted.extend(piece);
+            assert!(std::fs::read(&path).expect("there") == wanted);
+        }
+    }
+
+    #[test]
+    fn a_failed_write_is_told_by_a_later_one_and_by_the_sync() {
+        let mut file = DirectFile::on(File::open("/dev/null").expect("opened to read only"));
+        let chunk = vec![1; CHUNK];
+        file.write_all(&chunk).expect("kept");
+        file.write_all(&chunk).expect("the first is on its way");
+        file.write_all(&chunk).expect_err("the first failed");
+        file.sync().expect_err("the file has a gap");
+        let mut file = DirectFile::on(File::open("/dev/null").expect("opened to read only"));
+        file.write_all(b"little").expect("kept");
+        file.sync().expect_err("not written");
+        file.sync().expect_err("nor later");
     }
 }

@@ -345,7 +345,7 @@ impl FileWriter {
                 let file = self
                     .shared
                     .folder
-                    .create(&hidden)
+                    .create_large(&hidden)
                     .map_err(|e| self.shared.error("create", &hidden, &e))?;
                 crash::at(CrashPoint::PartCreated);
                 self.seq += 1;

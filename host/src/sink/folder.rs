@@ -22,7 +22,8 @@ pub trait Folder: Send + Sync {
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
     /// A new, empty file; replaces one of that name.
     fn create(&self, name: &str) -> io::Result<Box<dyn PartFile>>;
-    /// The same, for a file of many megabytes that is not read soon.
+    /// The same, for a file that may become many megabytes. Errors of its writes may be told late, by `sync` at the
+    /// latest.
     fn create_large(&self, name: &str) -> io::Result<Box<dyn PartFile>> {
         self.create(name)
     }
