@@ -7,7 +7,7 @@
 use arrow_array::{Array, BinaryArray, Int64Array};
 
 use super::json::{self, Shown};
-use super::{value_bytes, write};
+use super::{row, value_bytes, write};
 use crate::record::{Batch, ErrorInfo, Form};
 
 /// Writes the envelopes of a batch.
@@ -169,6 +169,9 @@ pub fn write_envelopes(batch: &mut Batch, out: &mut Vec<u8>) {
 /// Appends all values as they are, one a line. A null is an empty line; JSON that stands on several
 /// lines is made one.
 pub fn write_values(batch: &mut Batch, out: &mut Vec<u8>) {
+    if let (Form::Row(rows), None) = (&batch.value.form, &batch.value.bytes) {
+        return row::write_lines(rows, batch.len, out);
+    }
     let values = value_bytes(batch);
     out.reserve(values.value_data().len() + values.len());
     for row in 0..values.len() {

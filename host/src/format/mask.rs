@@ -67,6 +67,20 @@ pub(crate) fn special(bytes: &[u8; 16]) -> u32 {
         .fold(0, |mask, (i, &byte)| mask | (u32::from(special(byte)) << i))
 }
 
+/// Whether all of the bytes can simply stand in a JSON string.
+#[inline]
+pub(crate) fn is_plain(bytes: &[u8]) -> bool {
+    let mut chunks = bytes.chunks_exact(16);
+    let special = |chunk: &[u8]| special(chunk.try_into().expect("sixteen bytes"));
+    if !chunks.by_ref().all(|chunk| special(chunk) == 0) {
+        return false;
+    }
+    let rest = chunks.remainder();
+    let mut last = [b' '; 16];
+    last[..rest.len()].copy_from_slice(rest);
+    special(&last) == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 //! Per record: one that is malformed is reported by row, and never costs the batch. Whatever form values
 //! have (JSON documents, typed rows, CSV cells), they are read without being turned into another one first.
 
+mod decimal;
 mod decode;
 mod fields;
 mod found;
@@ -12,6 +13,7 @@ mod mask;
 mod number;
 mod pointer;
 mod row;
+mod row_lines;
 mod strings;
 mod timestamps;
 mod write;

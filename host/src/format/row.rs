@@ -1,13 +1,13 @@
 //! Rows of typed fields: read by name, and written as JSON.
 
 use arrow_array::{Array, BinaryArray, Float64Array};
+use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 
 use super::decode::null_rows;
 use super::found::Found;
 use super::json::{Visit, document};
 use super::pointer::{self, Tree};
-use super::strings::Strings;
-use super::write;
+use super::row_lines::RowLines;
 use crate::record::{Column, Extracted, FieldSpec, Issues, Kind, Row};
 
 /// What is at a column's row. Floats that are not finite are null, as they are when the row is written.
@@ -105,33 +105,25 @@ pub(crate) fn visit(rows: &Row, len: usize, tree: &Tree, visitor: &mut impl Visi
     }
 }
 
-/// All rows as compact JSON objects.
+/// All rows as compact JSON objects, each on one line.
 pub(crate) fn bytes(rows: &Row, len: usize) -> BinaryArray {
-    let names = write::member_names(rows.schema.iter().map(|field| &*field.name));
     let is_null = null_rows(rows.nulls.as_ref());
-    let mut out = Strings::new(len);
-    for row in 0..len {
-        if is_null(row) {
-            out.push_null();
-            continue;
-        }
-        for (name, column) in names.iter().zip(&rows.columns) {
-            out.data.extend_from_slice(name);
-            if column.nulls().is_some_and(|n| n.is_null(row)) {
-                out.data.extend_from_slice(b"null");
-                continue;
-            }
-            match column {
-                Column::Text(a) => write::string(&mut out.data, a.value(row)),
-                Column::Json(a) => out.data.extend_from_slice(a.value(row).as_bytes()),
-                Column::Ints(a) => write::int(&mut out.data, a.value(row)),
-                Column::Floats(a) => write::float(&mut out.data, a.value(row)),
-                Column::Bools(a) => write::bool(&mut out.data, a.value(row)),
-            }
-        }
-        out.data
-            .extend_from_slice(if names.is_empty() { b"{}" } else { b"}" });
-        out.end();
-    }
-    out.into_binary()
+    let mut out = Vec::new();
+    let mut offsets = Vec::with_capacity(len + 1);
+    offsets.push(0);
+    RowLines::of(rows).write(len, is_null, &mut out, |_, at| {
+        offsets.push(i32::try_from(at).expect("a batch is bounded far below 2 GiB"));
+        at
+    });
+    let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+    BinaryArray::new(offsets, Buffer::from_vec(out), rows.nulls.clone())
+}
+
+/// Appends all rows as JSON objects, one a line; a null is an empty line.
+pub(crate) fn write_lines(rows: &Row, len: usize, out: &mut Vec<u8>) {
+    let is_null = null_rows(rows.nulls.as_ref());
+    RowLines::of(rows).write(len, is_null, out, |out, at| {
+        out[at] = b'\n';
+        at + 1
+    });
 }

@@ -14,25 +14,11 @@ pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
 /// The inside of a string, given as UTF-8.
 #[inline]
 pub(crate) fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
-    if plain(bytes) {
+    if mask::is_plain(bytes) {
         out.extend_from_slice(bytes);
     } else {
         escape_each(out, bytes);
     }
-}
-
-/// Whether nothing must be escaped.
-#[inline]
-fn plain(bytes: &[u8]) -> bool {
-    let mut chunks = bytes.chunks_exact(16);
-    let special = |chunk: &[u8]| mask::special(chunk.try_into().expect("sixteen bytes"));
-    if !chunks.by_ref().all(|chunk| special(chunk) == 0) {
-        return false;
-    }
-    let rest = chunks.remainder();
-    let mut last = [b' '; 16];
-    last[..rest.len()].copy_from_slice(rest);
-    special(&last) == 0
 }
 
 #[cold]
