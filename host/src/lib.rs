@@ -8,6 +8,7 @@
 //! The modules marked hidden are the engine's inside: public for benches and tests, without a
 //! promise to stay as they are.
 
+mod large_pages;
 #[doc(hidden)]
 pub mod reach;
 #[doc(hidden)]

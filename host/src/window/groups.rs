@@ -7,6 +7,7 @@ use super::accumulators::Accumulators;
 use super::fixed_spill::Spilled;
 use super::keys::{KeyArena, KeyRef, sort_by_key};
 use super::results::Pane;
+use crate::large_pages;
 use crate::record::NO_TIMESTAMP;
 
 /// Groups from which on it pays to touch them before they are compared.
@@ -94,7 +95,9 @@ impl Slots {
         // At most three slots of five are used: longer, and clusters grow.
         if (self.used + 1) * 5 > self.slots.len() * 3 {
             let slots = (self.slots.len() * 2).max(16);
-            let old = std::mem::replace(&mut self.slots, vec![0; slots]);
+            let mut new = vec![0; slots];
+            large_pages::prefer(&mut new);
+            let old = std::mem::replace(&mut self.slots, new);
             old.into_iter()
                 .filter(|slot| *slot != 0)
                 .for_each(|slot| self.place(slot));
@@ -178,11 +181,12 @@ pub(super) struct Window {
 }
 
 /// Makes room for more at the end. What is large grows by a quarter, not by double: in a budget, memory without
-/// content is memory lost.
+/// content is memory lost. It lies on large pages, as records find their places in it at random.
 #[inline]
 pub(super) fn grow_gently<T>(all: &mut Vec<T>, more: usize) {
     if all.capacity() - all.len() < more && all.len() * size_of::<T>() > LARGE {
         all.reserve_exact(more.max(all.len() / 4));
+        large_pages::prefer(all);
     }
 }
 
