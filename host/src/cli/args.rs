@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::log::LogLevel;
 use crate::config::{CheckOptions, Mode, Operator, Problems};
 
 /// Stream processing with WebAssembly plugins.
 #[derive(Debug, Parser)]
 #[command(name = "wasmill", version, arg_required_else_help = true)]
 #[command(after_help = "\
-Exit codes: 0 fine, 1 the job failed, 2 bad job file, plugin or arguments.
+Exit codes: 0 fine, 1 the job failed, 2 bad job file, plugin or arguments,
+3 no job runs there (savepoint).
 
 Examples:
   wasmill check job.toml                   all mistakes at once, or the plan
@@ -21,6 +23,9 @@ pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// What to tell on standard error of logs, of plugins too; also $WASMILL_LOG [default: warn]
+    #[arg(long, value_name = "LEVEL", global = true)]
+    pub log: Option<LogLevel>,
 }
 
 /// What to do.

@@ -13,6 +13,7 @@ pub mod engine;
 mod inspect;
 mod interrupts;
 mod limits;
+mod log;
 mod memory;
 mod place;
 mod plan_json;
@@ -66,8 +67,13 @@ pub fn main() -> ExitCode {
     }
     // `parse` prints help and mistakes, and exits with 0 or 2.
     let arguments = Arguments::parse();
+    let level = match log::LogLevel::choose(arguments.log) {
+        Ok(level) => level,
+        Err(why) => return place::refuse(&why).into(),
+    };
+    let log = log::Log::start(level);
     let exit = match arguments.command {
-        Command::Run(arguments) => run::run(arguments),
+        Command::Run(arguments) => run::run(arguments, &log),
         Command::Check(arguments) => check::run(arguments),
         Command::Test(arguments) => test::run(arguments),
         Command::Plugin(PluginCommand::Inspect(arguments)) => inspect::run(arguments),

@@ -1,12 +1,14 @@
 //! `wasmill run`.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Exit;
 use super::args::RunArguments;
 use super::check::{plan_or_exit, show_warnings};
 use super::interrupts::Interrupts;
+use super::log::Log;
 use super::progress::Shown;
 use super::style::{Style, colour_on_stderr};
 use super::summary;
@@ -32,16 +34,21 @@ pub struct RunOptions {
 }
 
 /// Checks and runs a job.
-pub fn run(arguments: RunArguments) -> Exit {
+pub fn run(arguments: RunArguments, log: &Log) -> Exit {
     if let Err(why) = crate::crash::check() {
         eprintln!("{why}");
         return Exit::Refused;
     }
+    let shown = Arc::new(Shown::new(arguments.json, arguments.quiet));
+    log.show_in(&shown);
     let plan = match plan_or_exit(&arguments.job, Mode::Run) {
         Ok(plan) => plan,
         Err(exit) => return exit,
     };
-    if !arguments.quiet {
+    if arguments.json && !arguments.quiet {
+        // All of standard error is for programs then.
+        plan.warnings.iter().for_each(|warning| shown.warn(warning));
+    } else if !arguments.quiet {
         show_warnings(&plan.warnings);
     }
     let restore = match arguments.restore.as_str() {
@@ -54,7 +61,7 @@ pub fn run(arguments: RunArguments) -> Exit {
         forget: arguments.drop_state.into_iter().collect(),
         paranoid: arguments.paranoid,
     };
-    let shown = Shown::new(arguments.json, arguments.quiet);
+    log.redact(plan.redactor());
     let ended = run_job(plan, options, &shown);
     shown.finish();
     let style = Style {

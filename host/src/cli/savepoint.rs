@@ -82,10 +82,18 @@ fn nobody(place: &str, socket: &Path) -> String {
              container's, or has another WASMILL_RUNTIME_DIR",
             socket.display()
         ),
-        None => format!(
-            "no job runs here that keeps its checkpoints in {place}: start it with `wasmill run`, or take a checkpoint of it as it is \
-             (`wasmill run --restore MANIFEST`)"
-        ),
+        None => {
+            let store = match local {
+                true => "",
+                false => {
+                    " of the store that AWS_ENDPOINT names (the job must have been given the same)"
+                }
+            };
+            format!(
+                "no job runs here that keeps its checkpoints in {place}{store}: start it with `wasmill run`, or take a \
+                 checkpoint of it as it is (`wasmill run --restore MANIFEST`)"
+            )
+        }
     }
 }
 

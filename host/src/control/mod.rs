@@ -1,7 +1,7 @@
 //! Speaking to a running `wasmill run` on this machine: a Unix socket, a line of JSON each way.
 //!
-//! The socket has a name that follows from the job's place of checkpoints, in a folder that is this user's alone
-//! (`$WASMILL_RUNTIME_DIR`, or `wasmill-UID` in the folder of temporary files), and mode 0600. It is not put beside the
+//! The socket has a name that follows from the job's place of checkpoints (of a bucket, with the store's address), in a folder that
+//! is this user's alone (`$WASMILL_RUNTIME_DIR`, or `wasmill-UID` in the folder of temporary files), and mode 0600. It is not put beside the
 //! checkpoints: those may be in a bucket, on a file system without sockets, or under a path too long for one. Who may
 //! reach it may do what this user may do; there is no other authority here, and no network.
 //!
@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::storage::Place;
 use crate::job::{NoSavepoint, Savepoint, SavepointRequest};
 
 pub use client::{AskError, ask};
@@ -49,14 +50,8 @@ pub enum Answer {
 
 /// Where the process listens that runs the job with these checkpoints (a folder or URL).
 pub fn socket_of(checkpoints: &str) -> PathBuf {
-    let named = match checkpoints.contains("://") {
-        true => checkpoints.trim_end_matches('/').to_owned(),
-        false => {
-            let path = Path::new(checkpoints);
-            let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-            real.display().to_string()
-        }
-    };
+    // What is no place has no job either.
+    let named = Place::parse(checkpoints).map_or_else(|_| checkpoints.into(), |p| p.full_name());
     let name = xxhash_rust::xxh3::xxh3_64(named.as_bytes());
     runtime_folder().join(format!("{name:016x}.sock"))
 }

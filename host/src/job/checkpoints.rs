@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded, select};
@@ -26,6 +26,7 @@ use crate::checkpoint::{CheckpointStore, FORMAT_VERSION, JobIdentity};
 use crate::config::plan::CheckpointPlan;
 use crate::job::times;
 use crate::runtime::assemble::Assembly;
+use crate::runtime::epochs::Epochs;
 use crate::runtime::task::TaskError;
 use crate::runtime::worker::TaskReport;
 use crate::sink::Sink;
@@ -55,7 +56,7 @@ pub struct Keeper {
     /// Take the first checkpoint at once: until it is there, a restart would begin with something else.
     pub due_at_once: bool,
     /// The epoch that reading tasks should end next.
-    pub epoch: Arc<AtomicU64>,
+    pub epochs: Epochs,
     /// How they stand; for reports.
     pub status: Arc<CheckpointStatus>,
     /// Sinks, by number in the graph, where they take part in checkpoints.
@@ -170,7 +171,7 @@ impl Keeper {
             if committing.is_none() {
                 let is_last = gathered.over.len() == tasks;
                 let epoch = match under_way {
-                    _ if is_last => Some(self.epoch.load(Ordering::Relaxed) + 1),
+                    _ if is_last => Some(self.epochs.wanted() + 1),
                     Some(epoch) if gathered.complete(tasks) => Some(epoch),
                     _ => None,
                 };
@@ -205,12 +206,12 @@ impl Keeper {
                     (self.stop)();
                 } else {
                     last_start = now;
-                    under_way = Some(self.epoch.fetch_add(1, Ordering::AcqRel) + 1);
+                    under_way = Some(self.epochs.want_next());
                 }
             }
             if is_idle && asked.is_empty() && now.saturating_sub(last_start) >= self.plan.every_ms {
                 last_start = now;
-                under_way = Some(self.epoch.fetch_add(1, Ordering::AcqRel) + 1);
+                under_way = Some(self.epochs.want_next());
             }
         }
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use crate::checkpoint::Claim;
 use crate::config::{Plan, Redactor};
 use crate::runtime::assemble::{Assembly, AssemblySettings};
+use crate::runtime::epochs::Epochs;
 use crate::runtime::permits::{Pace, Permits};
 use crate::runtime::task::TaskError;
 use crate::runtime::worker::{self, CheckpointLine, Ending, Shared};
@@ -196,13 +197,11 @@ impl Job {
             transactions.as_ref(),
         )?;
         let (endings, ended) = unbounded();
-        let keeper = beginning
-            .as_ref()
-            .map(|b| Arc::new(AtomicU64::new(b.epoch)));
+        let epochs = beginning.as_ref().map(|b| Epochs::after(b.epoch));
         let (reports, reported) = unbounded();
         let whole = Arc::new(AtomicBool::new(false));
-        let line = keeper.as_ref().map(|epoch| CheckpointLine {
-            epoch: Arc::clone(epoch),
+        let line = epochs.clone().map(|epochs| CheckpointLine {
+            epochs,
             whole: Arc::clone(&whole),
             reports,
         });
@@ -230,8 +229,8 @@ impl Job {
             status: Arc::clone(&status),
             ask: None,
         };
-        if let (Some(beginning), Some(epoch), Some(checkpoint)) =
-            (beginning, keeper, &plan.checkpoint)
+        if let (Some(beginning), Some(epochs), Some(checkpoint)) =
+            (beginning, epochs, &plan.checkpoint)
         {
             passed_over = beginning.passed_over;
             notes = beginning.notes;
@@ -243,7 +242,7 @@ impl Job {
                 plan: checkpoint.clone(),
                 clock: environment.clock,
                 due_at_once: beginning.from_elsewhere,
-                epoch,
+                epochs,
                 status: Arc::clone(&checkpoints),
                 sinks: sinks.iter().map(Option::clone).collect(),
                 commit: Arc::new(commit),

@@ -15,7 +15,7 @@ use crate::runtime::needs;
 use crate::runtime::reader::{Finder, ReadPosition, Reader};
 use crate::runtime::snapshot::{JobSnapshot, TaskChains};
 use crate::runtime::task::{Task, TaskError};
-use crate::runtime::worker::{CHANNEL_MESSAGES, Shared, Worker};
+use crate::runtime::worker::{Shared, Worker, channel_messages};
 use crate::sink::{Sink, SinkError};
 use crate::source::{Committed, PartitionReader, Position};
 
@@ -124,10 +124,11 @@ fn channels(assembly: &Assembly) -> (Inboxes, Outlets) {
     let (mut inboxes, mut outlets) = (Inboxes::new(), Outlets::new());
     let tasks = assembly.parallelism();
     for (stage, at) in assembly.graph().stages.iter().enumerate() {
+        let room = channel_messages(at.upstream.len() * tasks, tasks);
         for to in 0..tasks {
             for &from_stage in &at.upstream {
                 for from in 0..tasks {
-                    let (sender, receiver) = bounded(CHANNEL_MESSAGES);
+                    let (sender, receiver) = bounded(room);
                     inboxes.entry((stage, to)).or_default().push(receiver);
                     outlets
                         .entry((from_stage, from))

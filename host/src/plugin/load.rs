@@ -330,7 +330,7 @@ impl Engine {
             pre,
             exports,
             limits: Arc::new(limits),
-            log_level: Level::Info,
+            log_level: log_level(),
             functions: Vec::new(),
             from_cache,
             not_enforced,
@@ -697,5 +697,15 @@ fn check_interface(exports: &Exports, f: &FunctionInfo) -> Result<(), LoadError>
             function: f.name.clone(),
             interface,
         })
+    }
+}
+
+/// Lines of guests below this are not kept: where nobody listens, information is, for the records that fail.
+fn log_level() -> Level {
+    use tracing::level_filters::LevelFilter;
+    match LevelFilter::current() {
+        LevelFilter::TRACE => Level::Trace,
+        LevelFilter::DEBUG => Level::Debug,
+        _ => Level::Info,
     }
 }

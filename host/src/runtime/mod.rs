@@ -6,6 +6,7 @@
 
 pub mod assemble;
 pub mod counters;
+pub mod epochs;
 pub mod exchange;
 pub mod graph;
 pub mod message;

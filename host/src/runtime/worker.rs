@@ -5,12 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Select, SendError, Sender, TryRecvError};
+use crossbeam_channel::{
+    Receiver, Select, SendError, Sender, TryRecvError, TrySendError, never, select,
+};
 
 use crate::config::plan::BatchLimits;
+use crate::runtime::epochs::Epochs;
 use crate::runtime::message::Message;
 use crate::runtime::permits::{Permit, Permits};
 use crate::runtime::reader::{Polled, ReadPosition, Reader};
@@ -20,9 +23,22 @@ use crate::sink::SinkError;
 use crate::step::{Progress, StepError};
 use crate::time::Clock;
 
-/// Messages that wait in one channel. Enough that a sender need not stop while its receiver works on a batch; few
-/// enough that a slow step holds its source back after some ten thousand records.
-pub const CHANNEL_MESSAGES: usize = 8;
+/// Messages that wait in one channel at most. Enough that a sender need not stop while its receiver works on a batch.
+const CHANNEL_MESSAGES_MAX: usize = 8;
+
+/// Fewer would make sender and receiver wait for each other in turns.
+const CHANNEL_MESSAGES_MIN: usize = 2;
+
+/// Batches' worth of records that wait before a task, in all its channels together, where that leaves each channel room
+/// for `CHANNEL_MESSAGES_MIN`: a checkpoint's barrier waits for as many, and a slow step holds its sources back by no more.
+const BATCHES_AHEAD: usize = 4;
+
+/// Messages that may wait in each channel to a task. `senders`: tasks that send to it. `receivers`: tasks of its stage,
+/// among which a batch is dealt.
+pub fn channel_messages(senders: usize, receivers: usize) -> usize {
+    let fair = BATCHES_AHEAD * receivers / senders.max(1);
+    fair.clamp(CHANNEL_MESSAGES_MIN, CHANNEL_MESSAGES_MAX)
+}
 
 /// How often sinks hear of time (rolling parts), and idle workers look around, at the least.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -63,7 +79,7 @@ pub struct Shared {
 #[derive(Clone)]
 pub struct CheckpointLine {
     /// The epoch that tasks which read sources should end next.
-    pub epoch: Arc<AtomicU64>,
+    pub epochs: Epochs,
     /// The reports that come now should hold everything, not what changed: a savepoint is to be made of them.
     pub whole: Arc<AtomicBool>,
     /// What each task remembers at the end of an epoch.
@@ -96,9 +112,13 @@ impl Shared {
         matches!(self.stop.try_recv(), Err(TryRecvError::Disconnected))
     }
 
-    /// Waits so long, or until the job is to stop.
-    pub fn pause(&self, time: Duration) {
-        let _ = self.stop.recv_timeout(time);
+    /// Waits so long, or until the job is to stop, or `woken` speaks.
+    pub fn pause(&self, time: Duration, woken: &Receiver<()>) {
+        select! {
+            recv(self.stop) -> _ => {}
+            recv(woken) -> _ => {}
+            default(time) => {}
+        }
     }
 }
 
@@ -159,6 +179,8 @@ impl Worker {
         reader.adopt(&mut self.task)?;
         self.task.announce();
         self.send(None)?;
+        let line = self.shared.checkpoints.as_ref();
+        let woken = line.map_or_else(never, |line| line.epochs.listen());
         let mut epoch = self.wanted_epoch();
         loop {
             if self.shared.stopping() {
@@ -178,7 +200,7 @@ impl Worker {
                 Polled::Nothing(wait) => {
                     drop(permit);
                     self.flush_sinks(now)?;
-                    self.shared.pause(wait.min(HEARTBEAT));
+                    self.shared.pause(wait.min(HEARTBEAT), &woken);
                 }
                 Polled::End => {
                     drop(permit);
@@ -337,18 +359,23 @@ impl Worker {
         self.shared
             .checkpoints
             .as_ref()
-            .map_or(0, |c| c.epoch.load(Ordering::Acquire))
+            .map_or(0, |c| c.epochs.wanted())
     }
 
-    /// Everything up to here belongs to the epoch: tells what the task remembers, and those behind.
+    /// Everything up to here belongs to the epoch: tells those behind, and what the task remembers. Those behind go
+    /// first where there is room, so that they work on what waits before the barrier while this one's sinks sync.
     fn end_epoch(&mut self, epoch: u64, positions: Vec<ReadPosition>) -> Result<(), Halt> {
-        self.report(Some(epoch), false, positions)?;
-        for targets in self.outlets.values() {
-            for target in targets {
-                send_to(target, Message::Barrier(epoch))?;
+        let mut full = Vec::new();
+        for target in self.outlets.values().flatten() {
+            match target.try_send(Message::Barrier(epoch)) {
+                Ok(()) => {}
+                Err(TrySendError::Full(barrier)) => full.push((target.clone(), barrier)),
+                Err(TrySendError::Disconnected(_)) => return Err(Halt::Gone),
             }
         }
-        Ok(())
+        self.report(Some(epoch), false, positions)?;
+        full.into_iter()
+            .try_for_each(|(target, barrier)| send_to(&target, barrier))
     }
 
     fn report(
@@ -363,8 +390,7 @@ impl Worker {
         let mut prepared = Vec::new();
         for (number, sink) in self.task.sinks_mut() {
             sink.flush()?;
-            let parts =
-                sink.prepare(epoch.unwrap_or_else(|| line.epoch.load(Ordering::Acquire) + 1))?;
+            let parts = sink.prepare(epoch.unwrap_or_else(|| line.epochs.wanted() + 1))?;
             if !parts.is_null() {
                 prepared.push((number, parts));
             }

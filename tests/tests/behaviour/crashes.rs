@@ -148,10 +148,22 @@ fn job_that_dies_at_any_step_of_a_checkpoint_writes_what_it_would_have_written()
         ensure!(leftovers.is_empty(), "killed at {point}: {leftovers:?}");
     }
     // Only what a checkpoint that is passed over leaves is set aside; a kill alone never passes one over.
-    let missed: Vec<&String> = points
+    let (aside, missed): (Vec<&String>, Vec<&String>) = points
         .iter()
         .filter(|p| !died.iter().any(|d| d.starts_with(&format!("{p}:"))))
-        .collect();
-    ensure!(missed == ["part-set-aside"], "never reached: {missed:?}");
+        .partition(|p| *p == "part-set-aside");
+    ensure!(aside.len() == 1, "a kill alone sets a part aside");
+    // On a very busy machine the job may be over before it comes that far: there, one that takes its time dies.
+    for point in missed {
+        let folder = tempfile::tempdir()?;
+        let slow = JOB.replace("rate = 40000", "rate = 1000");
+        fs::write(folder.path().join("job.toml"), slow)?;
+        let signal = start(folder.path(), Some(&format!("{point}:1")), 2)?;
+        ensure!(signal == Some(KILLED), "never reached: {point}");
+        fs::write(folder.path().join("job.toml"), JOB)?;
+        start(folder.path(), None, 3)?;
+        let got = lines_of_parts(&folder.path().join("out"))?;
+        ensure!(got == golden, "killed at {point}: other lines");
+    }
     Ok(())
 }

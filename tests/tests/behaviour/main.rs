@@ -7,6 +7,7 @@ mod files;
 mod flights;
 mod kept_state;
 mod kills;
+mod logs;
 mod mutations;
 mod nexmark;
 mod object_store;

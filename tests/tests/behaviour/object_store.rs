@@ -261,17 +261,17 @@ fn savepoint_goes_into_a_bucket_and_a_job_starts_from_there() -> Result<()> {
     let golden = golden(&unpaced(&job))?;
     let (server, folder) = (Server::start()?, tempfile::tempdir()?);
     fs::write(folder.path().join("job.toml"), &job)?;
-    // Sockets are found by the place of checkpoints, which other tests have, too, in stores of their own.
-    let sockets = tempfile::tempdir()?;
-    let mut first = wasmill(&server, folder.path(), 1);
-    first.env("WASMILL_RUNTIME_DIR", sockets.path());
-    let running = started(first)?;
+    // Jobs are found by the place of their checkpoints: the same bucket of another store is another place.
+    let elsewhere = (Server::start()?, tempfile::tempdir()?);
+    fs::write(elsewhere.1.path().join("job.toml"), &job)?;
+    let mut other = started(wasmill(&elsewhere.0, elsewhere.1.path(), 1))?;
+    let running = started(wasmill(&server, folder.path(), 1))?;
     next_manifest(&server, 1)?;
+    next_manifest(&elsewhere.0, 1)?;
     let place = "s3://jobs/kept/before-the-change";
     let of_server = |arguments: &[&str]| {
         let mut command = command(folder.path(), arguments);
         server.known_to(&mut command);
-        command.env("WASMILL_RUNTIME_DIR", sockets.path());
         run(command, b"")
     };
     let asked = ["savepoint", "job.toml", "--stop", "--to", place];
@@ -284,6 +284,13 @@ fn savepoint_goes_into_a_bucket_and_a_job_starts_from_there() -> Result<()> {
     });
     taken.context("the job does not listen")??.expect_code(0)?;
     wait(running)?.expect_code(0)?;
+    ensure!(other.try_wait()?.is_none(), "the other store's job stopped");
+    ensure!(
+        elsewhere.0.names("kept").is_err(),
+        "it is in the other store"
+    );
+    other.kill()?;
+    wait(other)?;
     let names = server.names("kept/before-the-change")?;
     ensure!(
         names.iter().any(|n| n.starts_with("manifest-")),

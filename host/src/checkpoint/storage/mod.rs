@@ -126,6 +126,21 @@ impl Place {
         })
     }
 
+    /// What tells the place from all others of this machine's world, however it was typed: a folder's real path; of a
+    /// bucket also the store, since several may have one of that name.
+    pub fn full_name(&self) -> String {
+        match self {
+            Place::Folder(path) => {
+                let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+                real.display().to_string()
+            }
+            Place::Bucket { bucket, prefix } => {
+                let store = object::endpoint().unwrap_or_else(|| "aws".into());
+                format!("s3 {store} {bucket}/{prefix}")
+            }
+        }
+    }
+
     /// Opens it; a folder is made, a bucket is not.
     pub fn open(&self) -> Result<Arc<dyn Storage>, StorageError> {
         Ok(match self {

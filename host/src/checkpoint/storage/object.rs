@@ -172,6 +172,12 @@ fn payload(pieces: &[&[u8]]) -> PutPayload {
     payload.freeze()
 }
 
+/// The address that `AWS_ENDPOINT` and its kin name, in one spelling; none: it is Amazon's.
+pub(super) fn endpoint() -> Option<String> {
+    let typed = AmazonS3Builder::from_env().get_config_value(&AmazonS3ConfigKey::Endpoint)?;
+    Some(typed.trim_end_matches('/').to_ascii_lowercase())
+}
+
 /// Whether the client can go there: it panics where an address is none. The words show nothing of it.
 fn check_endpoint(endpoint: &str) -> Result<(), &'static str> {
     let rest = endpoint
