@@ -5,6 +5,7 @@ use std::ops::{Index, IndexMut};
 use hashbrown::HashTable;
 
 use super::core::Arrivals;
+use super::groups::grow_gently;
 use super::keys::{KeyArena, KeyRef, key_of};
 use crate::record::Batch;
 
@@ -97,6 +98,7 @@ impl<T> KeyTable<T> {
                 number
             }
             None => {
+                grow_gently(&mut self.entries, 1);
                 self.entries.push(entry);
                 self.entries.len() as u32 - 1
             }

@@ -37,6 +37,8 @@ pub use spec::{Emit, Panes, Trigger, WindowKind, WindowSpec};
 pub use step::WindowStep;
 
 #[cfg(test)]
+mod memory_tests;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod model_tests;

@@ -16,6 +16,7 @@ use super::accumulators::Accumulators;
 use super::codec::GroupState;
 use super::core::{Arrivals, Core, LeftOut};
 use super::fixed::out_of_range;
+use super::groups::grow_gently;
 use super::key_table::KeyTable;
 use super::keys::{key_of, sort_by_key};
 use super::results::Pane;
@@ -529,6 +530,7 @@ impl Sessions {
                 id
             }
             None => {
+                grow_gently(&mut self.all, 1);
                 self.all.push(session);
                 self.accs.push(acc);
                 self.all.len() as u32 - 1
