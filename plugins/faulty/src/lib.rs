@@ -11,7 +11,7 @@ use wasmill_plugin::{
 
 plugin! {
     panics, overflows_stack, out_of_bounds, spins, hogs_memory, rejects, floods_log, counts_calls, leaks,
-    test_panics, Sum, fewer_accumulators
+    test_panics, Sum, Count, fewer_accumulators
 }
 
 /// Config of them all.
@@ -157,6 +157,24 @@ impl Sum {
 
     fn finish(&self, out: &mut Output) {
         out.emit(self.sum.to_string().as_bytes());
+    }
+}
+
+/// A count whose accumulators were changed once: version 2 of them.
+#[derive(Default, State)]
+pub struct Count {
+    count: i64,
+}
+
+/// Counts, and knows nothing of older accumulators: it does not migrate.
+#[aggregate(name = "count", version = 2)]
+impl Count {
+    fn add(&mut self, _line: Line<'_>) {
+        self.count += 1;
+    }
+
+    fn finish(&self, out: &mut Output) {
+        out.emit(self.count.to_string().as_bytes());
     }
 }
 

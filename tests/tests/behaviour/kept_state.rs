@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use wasmill_tests::{root, wait};
+use wasmill_tests::{plugin, root, wait};
 
 use crate::savepoints::{folder, savepoint, start, stopped, unpaced, wasmill};
 
@@ -164,6 +164,43 @@ fn process_step_that_was_changed_or_removed_is_refused_and_one_that_is_added_sta
         ended.stderr.contains("second") && ended.stderr.contains("it is new: it starts empty"),
         "{}",
         ended.stderr
+    );
+    Ok(())
+}
+
+#[test]
+fn plugin_made_with_the_sdk_that_cannot_migrate_is_refused_with_all_that_differs() -> Result<()> {
+    // Two plugins with a function `count`: one's accumulators have version 1, the other, made with the SDK, has version 2.
+    let text = "name = \"changes\"\nparallelism = 1\n[checkpoint]\npath = \"checkpoints\"\nevery = \"50ms\"\n\
+         [plugin.c]\npath = \"counts.wat\"\n\
+         [source.in]\ntype = \"generator\"\nrecords = 30_000\nrate = 1_000\n\
+         template = '{\"k\":\"u{{index}}\",\"t\":{{time 1700000000000 10}}}'\nkey = \"/k\"\ntimestamp = \"/t\"\n\
+         [step.once]\nfrom = \"in\"\ndedup = { within = \"10d\" }\n\
+         [step.counts]\nfrom = \"once\"\nwindow = { tumbling = \"30d\" }\naggregate = \"c.count\"\n\
+         [sink.out]\nfrom = \"counts\"\ntype = \"blackhole\"\n";
+    let (folder, last) = stopped(text, |folder| {
+        let counts = root().join("tests/fixtures/plugins/counts.wat");
+        fs::copy(counts, folder.join("counts.wat"))?;
+        Ok(())
+    })?;
+    let path = folder.path();
+    fs::copy(plugin("faulty")?, path.join("sdk.wasm"))?;
+    let changed = unpaced(text).replace("[step.once]", "[step.first]");
+    let changed = changed.replace("\"once\"", "\"first\"");
+    let changed = changed.replace("counts.wat", "sdk.wasm");
+    fs::write(path.join("job.toml"), changed)?;
+    let all = ["run", "job.toml", "--quiet", "--restore", &last];
+    let said = wasmill(path, &all)?.expect_code(1)?.stderr;
+    let line = |step: &str| said.lines().find(|l| l.contains(step)).unwrap_or("");
+    for (step, what) in [("once", "gone"), ("first", "new"), ("counts", "changed")] {
+        ensure!(line(step).contains(what), "no {step} {what}: {said}");
+    }
+    for words in ["state version", "- 1", "+ 2", "does not migrate"] {
+        ensure!(said.contains(words), "no {words:?}: {said}");
+    }
+    ensure!(
+        said.contains("--drop-state once") && said.contains("--drop-state counts"),
+        "what to do: {said}"
     );
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use wasmill_tests::{Ended, command, lines_of_parts, run, scratch, wait};
@@ -266,5 +266,96 @@ fn input_that_shrank_changed_or_vanished_stops_the_job_with_where_it_stood() -> 
         ensure!(bytes, "{what}: no position in {}", ended.stderr);
         ensure!(manifests(path)? == before, "{what}: it went on");
     }
+    Ok(())
+}
+
+#[test]
+fn checkpoints_of_another_job_are_refused_by_its_name_and_left_alone() -> Result<()> {
+    let folder = died()?;
+    let path = folder.path();
+    let before = manifests(path)?;
+    let other = JOB.replacen("name = \"", "name = \"other-", 1);
+    fs::write(path.join("job.toml"), &other)?;
+    let name = |job: &str| Some(job.split('"').nth(1)?.to_owned());
+    let name = name(JOB).context("the job has a name")?;
+    for restore in ["latest", "checkpoints"] {
+        let refused = start(path, &["--restore", restore], None)?.expect_code(1)?;
+        ensure!(
+            refused.stderr.contains(&format!("{name:?}")),
+            "--restore {restore} says: {}",
+            refused.stderr
+        );
+    }
+    ensure!(manifests(path)? == before, "it wrote all the same");
+    fs::write(path.join("job.toml"), JOB)?;
+    start(path, &[], None)?.expect_code(0)?;
+    ensure!(lines_of_parts(&path.join("out"))? == undisturbed()?);
+    Ok(())
+}
+
+/// A file system in memory, of so many bytes; gone when it is dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// None: this machine lets nobody mount any.
+    fn make(at: &Path, size: &str) -> Result<Option<Disk>> {
+        fs::create_dir_all(at)?;
+        let options = format!("size={size}");
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "none"])
+            .arg(at)
+            .stderr(Stdio::null())
+            .status();
+        let made = mount.is_ok_and(|status| status.success());
+        Ok(made.then(|| Disk(at.to_owned())))
+    }
+
+    fn again(&self, options: &str) -> Result<()> {
+        let options = format!("remount,{options}");
+        let mut mount = Command::new("mount");
+        let status = mount.args(["-o", &options]).arg(&self.0).status()?;
+        ensure!(status.success(), "mount -o {options}: {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn full_disk_is_told_and_waited_for_and_a_disk_that_cannot_be_written_is_refused() -> Result<()> {
+    let folder = folder()?;
+    let path = folder.path();
+    let Some(disk) = Disk::make(&path.join("checkpoints"), "256k")? else {
+        eprintln!("nothing can be mounted here: the disk in memory of unit tests must do");
+        return Ok(());
+    };
+    // A page each is left for the lock and one file more.
+    fs::write(path.join("checkpoints/filler"), vec![1; 248 << 10])?;
+    let job = JOB.replace("keep = 2", "keep = 2\nmax-age = \"1s\"");
+    fs::write(path.join("job.toml"), job)?;
+    let full = start(path, &[], None)?.expect_code(1)?;
+    for words in ["waits for the store", "the disk is full", "max-age"] {
+        ensure!(full.stderr.contains(words), "no {words:?}: {}", full.stderr);
+    }
+    // Nothing was committed, so nothing is visible; with room it goes on.
+    let visible = lines_of_parts(&path.join("out")).unwrap_or_default();
+    ensure!(visible.len() < undisturbed()?.len(), "all of it is visible");
+    disk.again("ro")?;
+    let refused = start(path, &[], None)?.expect_code(1)?;
+    let said = refused.stderr.to_lowercase();
+    ensure!(
+        said.contains("read-only") && said.contains("checkpoints"),
+        "it says: {said}"
+    );
+    disk.again("rw")?;
+    fs::remove_file(path.join("checkpoints/filler"))?;
+    disk.again("size=64m")?;
+    fs::write(path.join("job.toml"), JOB)?;
+    start(path, &[], None)?.expect_code(0)?;
+    ensure!(lines_of_parts(&path.join("out"))? == undisturbed()?);
     Ok(())
 }
