@@ -34,7 +34,7 @@ pub fn bench(args: &[String]) -> Result<()> {
         println!("spill      statistics by 2 M keys: all state in memory, and a tenth of it");
         println!("spill-soak sums by 100 M keys (or so many million) in 1 GiB");
         println!(
-            "checkpoints  what a checkpoint every second costs, and how fast a job that died is back"
+            "checkpoints  what a checkpoint every second costs, and how fast a job that died is back; or those with a word: flights, restart …"
         );
         for (package, bench) in &criterion {
             println!("{bench:<10} criterion bench of {package}");
@@ -51,7 +51,7 @@ pub fn bench(args: &[String]) -> Result<()> {
         return keyed::run(&args[1..]);
     }
     if name == "checkpoints" {
-        return checkpoints::run();
+        return checkpoints::run(&args[1..]);
     }
     if name == "w2" {
         return w2::run(&args[1..]);
