@@ -10,6 +10,8 @@
 
 mod large_pages;
 #[doc(hidden)]
+pub mod printable;
+#[doc(hidden)]
 pub mod reach;
 #[doc(hidden)]
 pub mod record;

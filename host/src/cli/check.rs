@@ -4,7 +4,7 @@ use super::Exit;
 use super::args::{CheckArguments, JobArguments};
 use super::plan_json::plan_json;
 use super::plan_text::draw;
-use super::style::{Style, colour_on_stderr, colour_on_stdout};
+use super::style::{Style, colour_on_stderr, colour_on_stdout, say, tell};
 use crate::config::{Mode, Plan, Problems, check_file};
 
 /// Shows the plan, or all that is wrong.
@@ -18,7 +18,7 @@ pub fn run(arguments: CheckArguments) -> Exit {
             ),
             Err(problems) => (problems.to_json(), Exit::Refused),
         };
-        println!("{report:#}");
+        say(&format!("{report:#}"));
         return exit;
     }
     match checked {
@@ -81,15 +81,11 @@ pub fn show_problems(problems: &Problems) -> Exit {
         }
     }
     let count = problems.errors.len();
-    eprintln!(
-        "{} in {}",
-        if count == 1 {
-            "1 mistake".to_string()
-        } else {
-            format!("{count} mistakes")
-        },
-        problems.texts.file
-    );
+    let mistakes = match count {
+        1 => "1 mistake".to_string(),
+        n => format!("{n} mistakes"),
+    };
+    tell("", &format!("{mistakes} in {}", problems.texts.file));
     Exit::Refused
 }
 
@@ -99,6 +95,6 @@ pub fn show_warnings(warnings: &[String]) {
         on: colour_on_stderr(),
     };
     for warning in warnings {
-        eprintln!("{} {warning}", style.yellow("warning:"));
+        tell(&style.yellow("warning:"), warning);
     }
 }

@@ -7,6 +7,7 @@ use super::args::{CheckpointCommand, OneCheckpointArguments, PlaceArguments, Rem
 use super::checkpoint_state;
 use super::place::{Where, refuse};
 use super::savepoint::show_bytes;
+use super::style::{say, tell};
 use crate::checkpoint::verify::damage;
 use crate::checkpoint::{CheckpointStore, Claim, Found, Manifest, StoreErrorKind};
 use crate::config::show_duration;
@@ -39,7 +40,7 @@ pub fn found_in(store: &CheckpointStore) -> Result<Vec<Found>, Exit> {
 
 /// Prints what went wrong.
 pub fn failed(why: &str) -> Exit {
-    eprintln!("error: {}", crate::config::conceal(why));
+    tell("error:", &crate::config::conceal(why));
     Exit::Failed
 }
 
@@ -61,7 +62,10 @@ fn list(arguments: &PlaceArguments) -> Result<Exit, Exit> {
     let found = found_in(&store)?;
     if arguments.json {
         let all: Vec<Value> = found.iter().map(row_json).collect();
-        println!("{:#}", json!({ "place": at.place, "checkpoints": all }));
+        say(&format!(
+            "{:#}",
+            json!({ "place": at.place, "checkpoints": all })
+        ));
         return Ok(Exit::Fine);
     }
     println!(
@@ -79,7 +83,7 @@ fn list(arguments: &PlaceArguments) -> Result<Exit, Exit> {
                 m.positions.len(),
                 if m.finished { "finished" } else { "" }
             ),
-            Found::Broken { epoch, why, .. } => println!("{epoch:>10}  broken: {why}"),
+            Found::Broken { epoch, why, .. } => say(&format!("{epoch:>10}  broken: {why}")),
             Found::Fence { .. } => {}
         }
     }
@@ -133,14 +137,17 @@ fn verify(arguments: &OneCheckpointArguments) -> Result<Exit, Exit> {
                 [] => println!("checkpoint {}: whole", found.epoch()),
                 wrong => {
                     println!("checkpoint {}: damaged", found.epoch());
-                    wrong.iter().for_each(|why| println!("  {why}"));
+                    wrong.iter().for_each(|why| say(&format!("  {why}")));
                 }
             }
         }
         all.push(json!({ "epoch": found.epoch(), "whole": wrong.is_empty(), "damage": wrong }));
     }
     if arguments.at.json {
-        println!("{:#}", json!({ "place": at.place, "checkpoints": all }));
+        say(&format!(
+            "{:#}",
+            json!({ "place": at.place, "checkpoints": all })
+        ));
     }
     Ok(if is_whole { Exit::Fine } else { Exit::Failed })
 }
@@ -193,10 +200,7 @@ fn remove(arguments: &RemoveArguments) -> Result<Exit, Exit> {
         .remove_epochs(&arguments.epochs)
         .map_err(|e| failed(&e.to_string()))?;
     if arguments.at.json {
-        println!(
-            "{}",
-            json!({ "place": at.place, "removed": arguments.epochs })
-        );
+        say(&json!({ "place": at.place, "removed": arguments.epochs }).to_string());
     } else {
         for epoch in &arguments.epochs {
             println!("removed checkpoint {epoch}");

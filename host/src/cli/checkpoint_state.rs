@@ -9,7 +9,7 @@ use super::args::InspectCheckpointArguments;
 use super::checkpoint::{age, failed, found_in, size};
 use super::place::{Where, refuse};
 use super::savepoint::show_bytes;
-use super::style::fold;
+use super::style::{fold, say};
 use crate::checkpoint::{CheckpointStore, Found, Manifest};
 use crate::job::inspect::{InspectError, state_of_key};
 
@@ -37,9 +37,9 @@ pub fn inspect(arguments: &InspectCheckpointArguments) -> Result<Exit, Exit> {
         return Ok(Exit::Fine);
     }
     if is_json {
-        println!("{:#}", to_json(&manifest));
+        say(&format!("{:#}", to_json(&manifest)));
     } else {
-        print!("{}", text(&manifest));
+        say(text(&manifest).trim_end_matches('\n'));
     }
     Ok(Exit::Fine)
 }
@@ -175,18 +175,21 @@ fn text(manifest: &Manifest) -> String {
 fn show_key(manifest: &Manifest, step: &str, key: &str, found: &[Value], is_json: bool) {
     if is_json {
         let all = json!({ "epoch": manifest.epoch, "step": step, "key": key, "state": found });
-        println!("{all:#}");
+        say(&format!("{all:#}"));
         return;
     }
     if found.is_empty() {
-        println!(
-            "checkpoint {} has nothing of key {key:?} in step {step}",
-            manifest.epoch
-        );
+        let epoch = manifest.epoch;
+        say(&format!(
+            "checkpoint {epoch} has nothing of key {key:?} in step {step}"
+        ));
         return;
     }
-    println!("checkpoint {}, step {step}, key {key:?}", manifest.epoch);
+    say(&format!(
+        "checkpoint {}, step {step}, key {key:?}",
+        manifest.epoch
+    ));
     for entry in found {
-        println!("{entry}");
+        say(&entry.to_string());
     }
 }

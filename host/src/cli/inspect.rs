@@ -6,7 +6,7 @@ use super::Exit;
 use super::args::InspectArguments;
 use super::engine::{EngineHost, read_plugin};
 use super::plan_text::describe_reads;
-use super::style::{Style, colour_on_stdout, fold};
+use super::style::{Style, colour_on_stderr, colour_on_stdout, fold, say, tell};
 use crate::config::{Operator, show_size};
 use crate::plugin::{
     CONTRACT_VERSION, Descriptor, FileKind, FunctionInspection, ImportStatus, Inspection,
@@ -16,6 +16,10 @@ use crate::plugin::{
 /// Shows what a plugin has, and what a job would refuse. A plugin that would be refused is exit 2.
 pub fn run(arguments: InspectArguments) -> Exit {
     let path = arguments.plugin.display().to_string();
+    let red = |word: &str| {
+        let on = colour_on_stderr();
+        Style { on }.red(word)
+    };
     let looked =
         read_plugin(&arguments.plugin, &crate::reach::Reach::default()).and_then(|bytes| {
             let host = EngineHost::new(&Operator::default())?;
@@ -34,18 +38,12 @@ pub fn run(arguments: InspectArguments) -> Exit {
     let inspection = match looked {
         Ok(inspection) => inspection,
         Err(message) => {
-            eprintln!(
-                "{} {path}: {message}",
-                Style {
-                    on: super::style::colour_on_stderr()
-                }
-                .red("error:")
-            );
+            tell(&red("error:"), &format!("{path}: {message}"));
             return Exit::Refused;
         }
     };
     if arguments.json {
-        println!("{:#}", to_json(&path, &inspection));
+        say(&format!("{:#}", to_json(&path, &inspection)));
     } else {
         print!(
             "{}",
@@ -59,13 +57,7 @@ pub fn run(arguments: InspectArguments) -> Exit {
         );
     }
     for reason in &inspection.refused {
-        eprintln!(
-            "{} {path}: {reason}",
-            Style {
-                on: super::style::colour_on_stderr()
-            }
-            .red("refused:")
-        );
+        tell(&red("refused:"), &format!("{path}: {reason}"));
     }
     if inspection.refused.is_empty() {
         Exit::Fine
@@ -75,15 +67,9 @@ pub fn run(arguments: InspectArguments) -> Exit {
 }
 
 fn text(path: &str, inspection: &Inspection, style: Style) -> String {
-    let mut out = fold(
-        "",
-        2,
-        &format!(
-            "{} {}",
-            style.bold(path),
-            inspection.kind.map_or("", FileKind::name)
-        ),
-    );
+    let path = crate::printable::line(path);
+    let kind = inspection.kind.map_or("", FileKind::name);
+    let mut out = style.bold_in(fold("", 2, &format!("{path} {kind}")), &path);
     let mut sizes = format!("{} on disk", show_size(inspection.file_bytes as u64));
     if let Some(bytes) = inspection.code_bytes {
         sizes.push_str(&format!(", {} compiled", show_size(bytes as u64)));
@@ -128,12 +114,7 @@ fn function_text(function: &FunctionInspection, style: Style) -> String {
         6,
         &format!("{} ({}) {}", info.name, info.kind.name(), info.doc),
     );
-    // Colour codes take no columns, so the line is folded plain and coloured after.
-    let mut out = if style.on {
-        head.replacen(&info.name, &style.bold(&info.name), 1)
-    } else {
-        head
-    };
+    let mut out = style.bold_in(head, &info.name);
     let mut lines = match &function.opened {
         Ok(descriptor) => describe(descriptor),
         Err(why) => vec![format!("without config it does not open: {why}")],

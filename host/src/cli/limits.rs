@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::Exit;
 use super::args::LimitsArguments;
 use super::check::show_problems;
+use super::style::say;
 use crate::config::{Operator, show_limit, show_size};
 use crate::plugin::limits::{SETTINGS, Unit};
 use crate::plugin::{Limits, Support, support};
@@ -17,9 +18,9 @@ pub fn run(arguments: LimitsArguments) -> Exit {
     };
     let support = support();
     if arguments.json {
-        println!("{:#}", to_json(&operator, support));
+        say(&format!("{:#}", to_json(&operator, support)));
     } else {
-        print!("{}", text(&operator, support));
+        say(text(&operator, support).trim_end_matches('\n'));
     }
     Exit::Fine
 }

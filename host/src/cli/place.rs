@@ -18,7 +18,7 @@ pub struct Where {
 
 /// Prints why nothing is done.
 pub fn refuse(why: &str) -> Exit {
-    eprintln!("error: {}", crate::config::conceal(why));
+    super::style::tell("error:", &crate::config::conceal(why));
     Exit::Refused
 }
 

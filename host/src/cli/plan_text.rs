@@ -120,24 +120,22 @@ pub fn draw<P>(plan: &Plan<P>, style: Style) -> String {
                     p.display().to_string()
                 });
             let sha = plugin.sha256.get(..12).unwrap_or(&plugin.sha256);
-            out.push_str(&fold(
+            let text = fold(
                 "  ",
                 INDENT,
-                &format!("{}  {path}  sha256 {sha}…", style.bold(&plugin.name)),
-            ));
+                &format!("{}  {path}  sha256 {sha}…", plugin.name),
+            );
+            out.push_str(&style.bold_in(text, &plugin.name));
         }
     }
     out
 }
 
 fn node(kind: &str, name: &str, rest: &str, style: Style) -> String {
-    // Colour codes take no columns, so the line is folded plain and coloured after.
-    let plain = fold(&format!("  {kind} "), INDENT, &format!("{name} {rest}"));
-    if style.on {
-        plain.replacen(name, &style.bold(name), 1)
-    } else {
-        plain
-    }
+    style.bold_in(
+        fold(&format!("  {kind} "), INDENT, &format!("{name} {rest}")),
+        name,
+    )
 }
 
 /// `a, b.late`.

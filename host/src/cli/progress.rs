@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::style::{elapsed, grouped, moment, rate};
+use super::style::{elapsed, grouped, moment, rate, tell};
 use crate::job::report::Progress;
 
 /// How progress is shown.
@@ -42,10 +42,11 @@ impl Shown {
         match self {
             Shown::Nothing => {}
             Shown::Line(bar) => {
-                bar.set_message(line(progress));
+                // A message of the store may be in it.
+                bar.set_message(crate::printable::line(&line(progress)).into_owned());
                 bar.tick();
             }
-            Shown::Json => eprintln!("{}", serde_json::json!({ "progress": progress })),
+            Shown::Json => tell("", &serde_json::json!({ "progress": progress }).to_string()),
         }
     }
 
@@ -53,9 +54,9 @@ impl Shown {
     pub fn warn(&self, text: &str) {
         let text = &crate::config::conceal(text);
         match self {
-            Shown::Nothing => eprintln!("warning: {text}"),
-            Shown::Line(bar) => bar.suspend(|| eprintln!("warning: {text}")),
-            Shown::Json => eprintln!("{}", serde_json::json!({ "warning": text })),
+            Shown::Nothing => tell("warning:", text),
+            Shown::Line(bar) => bar.suspend(|| tell("warning:", text)),
+            Shown::Json => tell("", &serde_json::json!({ "warning": text }).to_string()),
         }
     }
 

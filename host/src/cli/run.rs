@@ -10,7 +10,7 @@ use super::check::{plan_or_exit, show_warnings};
 use super::interrupts::Interrupts;
 use super::log::Log;
 use super::progress::Shown;
-use super::style::{Style, colour_on_stderr};
+use super::style::{Style, colour_on_stderr, tell};
 use super::summary;
 use crate::config::{Mode, Plan, conceal};
 use crate::control::Server;
@@ -36,7 +36,7 @@ pub struct RunOptions {
 /// Checks and runs a job.
 pub fn run(arguments: RunArguments, log: &Log) -> Exit {
     if let Err(why) = crate::crash::check() {
-        eprintln!("{why}");
+        tell("", &why);
         return Exit::Refused;
     }
     let shown = Arc::new(Shown::new(arguments.json, arguments.quiet));
@@ -73,9 +73,9 @@ pub fn run(arguments: RunArguments, log: &Log) -> Exit {
     };
     if let Some(summary) = summary.filter(|_| !arguments.quiet) {
         if arguments.json {
-            eprintln!("{}", summary::json(&summary));
+            tell("", &summary::json(&summary));
         } else {
-            eprint!("{}", summary::text(&summary));
+            tell("", summary::text(&summary).trim_end_matches('\n'));
         }
     }
     let Some(message) = failure.map(|message| conceal(&message)) else {
@@ -83,9 +83,9 @@ pub fn run(arguments: RunArguments, log: &Log) -> Exit {
     };
     // The last line of standard error says why.
     if arguments.json {
-        eprintln!("{}", serde_json::json!({ "error": message }));
+        tell("", &serde_json::json!({ "error": message }).to_string());
     } else {
-        eprintln!("{} {message}", style.red("error:"));
+        tell(&style.red("error:"), &message);
     }
     Exit::Failed
 }
@@ -138,11 +138,12 @@ fn run_job(plan: Plan, options: RunOptions, shown: &Shown) -> Result<Summary, Jo
         let Some(wait) = again.wait(committed) else {
             return Err(failed);
         };
-        eprintln!(
+        let words = format!(
             "the job starts again from its last checkpoint in {} ms: {}",
             wait.as_millis(),
             failed.message
         );
+        tell("", &words);
         if !interrupts.pause(wait) {
             return Err(failed.stopped());
         }

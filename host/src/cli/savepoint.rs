@@ -7,6 +7,7 @@ use serde_json::json;
 use super::Exit;
 use super::args::SavepointArguments;
 use super::place::{Where, refuse};
+use super::style::{say, tell};
 use crate::checkpoint::storage::local::lock_holder;
 use crate::config::{conceal, show_size};
 use crate::control::{Answer, AskError, Request, ask};
@@ -29,21 +30,18 @@ pub fn run(arguments: SavepointArguments) -> Exit {
     let failed = |kind: &str, message: String, exit: Exit| {
         let message = conceal(&message);
         if arguments.json {
-            println!(
-                "{}",
-                json!({ "error": { "kind": kind, "message": message } })
-            );
+            say(&json!({ "error": { "kind": kind, "message": message } }).to_string());
         } else {
-            eprintln!("error: {message}");
+            tell("error:", &message);
         }
         exit
     };
     match ask(&at.place, &Request::Savepoint(request)) {
         Ok(Answer::Savepoint(savepoint)) => {
             if arguments.json {
-                println!("{}", json!({ "savepoint": savepoint }));
+                say(&json!({ "savepoint": savepoint }).to_string());
             } else {
-                print!("{}", text(&savepoint));
+                say(text(&savepoint).trim_end_matches('\n'));
             }
             Exit::Fine
         }

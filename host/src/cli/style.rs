@@ -1,6 +1,20 @@
-//! Colour, only where a person looks, and text that fits 80 columns.
+//! Colour, only where a person looks, and text that fits 80 columns. Whatever the commands say goes through here, so that
+//! nothing that came from outside is obeyed by a terminal.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
+
+use crate::printable;
+
+/// Lines to standard output. Whoever reads may have enough: that is no mistake.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{}", printable::lines(text));
+}
+
+/// Lines to standard error, begun by a word with its colour.
+pub fn tell(word: &str, text: &str) {
+    let gap = if word.is_empty() { "" } else { " " };
+    eprintln!("{word}{gap}{}", printable::lines(text));
+}
 
 /// Columns of text for people.
 pub const WIDTH: usize = 80;
@@ -43,6 +57,15 @@ impl Style {
         self.wrap("1", text)
     }
 
+    /// The same for a part of text that is folded already: colour codes take no columns.
+    pub fn bold_in(self, text: String, part: &str) -> String {
+        if self.on {
+            text.replacen(part, &self.bold(part), 1)
+        } else {
+            text
+        }
+    }
+
     /// What explains.
     pub fn dim(self, text: &str) -> String {
         self.wrap("2", text)
@@ -58,8 +81,9 @@ impl Style {
 }
 
 /// Breaks text into lines of at most `WIDTH` columns; the first begins with `first`, the others with
-/// as many spaces as `indent`. Words longer than a line stand alone on one.
+/// as many spaces as `indent`. Words longer than a line stand alone on one. Names and texts of others may be in it.
 pub fn fold(first: &str, indent: usize, text: &str) -> String {
+    let (first, text) = (&printable::line(first), &printable::line(text));
     let mut out = String::new();
     let mut line = first.to_string();
     let mut empty = true;

@@ -1,13 +1,15 @@
 //! `wasmill test`.
 
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Exit;
 use super::args::TestArguments;
 use super::check::plan_or_exit;
+use super::style::tell;
 use crate::config::{Mode, Plan, conceal};
+use crate::printable::Terminal;
 use crate::script::diff::diff;
 use crate::script::play::{PlayError, play};
 
@@ -39,17 +41,21 @@ pub fn run(arguments: TestArguments) -> Exit {
 /// Drives the job by the script; what comes out goes to standard output, what differs to standard error.
 fn test_job(plan: Plan, options: &TestOptions) -> Exit {
     let failed = |message: &dyn std::fmt::Display| {
-        eprintln!("error: {}", conceal(&message.to_string()));
+        tell("error:", &conceal(&message.to_string()));
         Exit::Failed
     };
     let expected = match options.expect.as_deref().map(read_lines).transpose() {
         Ok(expected) => expected,
         Err(message) => {
-            eprintln!("error: {message}");
+            tell("error:", &message);
             return Exit::Refused;
         }
     };
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let stdout = std::io::stdout();
+    let mut out = BufWriter::new(match stdout.is_terminal() {
+        true => Box::new(Terminal(stdout.lock())) as Box<dyn Write>,
+        false => Box::new(stdout.lock()),
+    });
     let mut lines = Vec::new();
     let mut print = |line: &str| {
         // Whoever reads may have enough: the test goes on, and its exit code counts.
@@ -65,7 +71,7 @@ fn test_job(plan: Plan, options: &TestOptions) -> Exit {
     let _ = out.flush();
     match result {
         Err(PlayError::Script(message)) => {
-            eprintln!("error: {message}");
+            tell("error:", &message);
             return Exit::Refused;
         }
         Err(PlayError::Job(message)) => return failed(&message),

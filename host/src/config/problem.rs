@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use super::conceal::{conceal, conceal_in_place};
+use crate::printable;
 
 /// A piece of text: of the job file (origin 0), or of the n-th `--set` (origin n).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +33,7 @@ pub struct Problem {
 impl Problem {
     /// Adds a line on what is allowed, or what to do.
     pub fn help(&mut self, line: impl Into<String>) -> &mut Problem {
-        self.help.push(line.into());
+        self.help.push(short(line.into()));
         self
     }
 }
@@ -111,7 +112,7 @@ impl Texts {
         // Long lines are shown from a little before the place.
         let column = at.column - 1;
         let skipped = if column > 60 { column - 40 } else { 0 };
-        let visible = |c: char| if c.is_control() { ' ' } else { c };
+        let visible = |c: char| if printable::is_obeyed(c) { ' ' } else { c };
         let line = conceal_in_place(line);
         let shown: String = line.chars().skip(skipped).take(100).map(visible).collect();
         let from = column - skipped;
@@ -148,6 +149,18 @@ fn floor_boundary(text: &str, at: usize) -> usize {
 
 /// More errors are not of use, and a hostile file must not make a report of gigabytes.
 const PROBLEMS_MAX: usize = 200;
+
+/// Bytes of a message: a name may be as long as the file, and be wrong in many ways.
+const MESSAGE_BYTES_MAX: usize = 4 << 10;
+
+/// The start of a message, if it is very long.
+fn short(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        message.truncate(floor_boundary(&message, MESSAGE_BYTES_MAX));
+        message.push('…');
+    }
+    message
+}
 
 /// Problems and warnings of one job file.
 #[derive(Clone, Debug, Default)]
@@ -194,7 +207,7 @@ impl Problems {
         }
         list.push(Problem {
             span,
-            message,
+            message: short(message),
             help: Vec::new(),
         });
         list.last_mut().expect("just pushed")
@@ -275,19 +288,7 @@ impl std::error::Error for Problems {}
 
 /// One line without secrets that does nothing to a terminal, whatever names and paths are in it.
 fn plain(text: &str) -> String {
-    let text = &conceal(text);
-    let escaped = |c: char| {
-        if c.is_control() {
-            c.escape_default().to_string()
-        } else {
-            c.to_string()
-        }
-    };
-    if text.chars().any(char::is_control) {
-        text.chars().map(escaped).collect()
-    } else {
-        text.to_string()
-    }
+    printable::line(&conceal(text)).into_owned()
 }
 
 /// The one of `known` that was probably meant, if any is near.

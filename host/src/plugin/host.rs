@@ -281,23 +281,7 @@ pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
 /// The same for text that people will read: control characters, with which a guest could write over a
 /// terminal or add lines to a log, are shown as escapes.
 pub(super) fn clean(text: &str, bytes_max: usize) -> String {
-    let text = cut(text, bytes_max);
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(hidden) {
-        return text.to_string();
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if hidden(c) && c != '\t' {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
+    crate::printable::line(cut(text, bytes_max)).into_owned()
 }
 
 pub(super) fn level_name(level: Level) -> &'static str {

@@ -3,12 +3,13 @@
 //! All writers of a process share one locked, buffered output, and hand over whole lines: lines of two
 //! tasks never mix. When the reader goes away (`| head`), the job ends without complaint.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::config::plan::ConsoleFormat;
+use crate::printable::Terminal;
 use crate::record::Batch;
 
 use super::encode::{LineFormat, Lines};
@@ -47,7 +48,13 @@ impl Console {
                 .size_checked()
                 .map(|(_, width)| usize::from(width))
         });
-        Console::new(Box::new(io::stdout()), width.unwrap_or(WIDTH_UNBOUNDED))
+        let stdout = io::stdout();
+        let output: Box<dyn Write + Send> = match stdout.is_terminal() {
+            // A terminal obeys what records say; a pipe or a file gets their bytes as they are.
+            true => Box::new(Terminal(stdout)),
+            false => Box::new(stdout),
+        };
+        Console::new(output, width.unwrap_or(WIDTH_UNBOUNDED))
     }
 
     /// Any output, for tests and embedding; `width` is for tables.

@@ -7,6 +7,7 @@ use arrow_array::Array;
 use chrono::DateTime;
 use serde_json::Value as Json;
 
+use crate::printable;
 use crate::record::Batch;
 
 /// Rows printed at once, and rows after which the header is repeated: about a screen or two.
@@ -56,7 +57,7 @@ impl Cell {
                 text: number(&n),
                 number: true,
             },
-            other => Cell::text(other.to_string()),
+            other => Cell::text(printable(&other.to_string())),
         }
     }
 }
@@ -73,7 +74,7 @@ fn number(n: &serde_json::Number) -> String {
 /// Line ends and other control characters would break the table.
 fn printable(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { '␣' } else { c })
+        .map(|c| if printable::is_obeyed(c) { '␣' } else { c })
         .collect()
 }
 
@@ -154,7 +155,7 @@ impl Table {
                     }
                 }
                 if !rest.is_empty() {
-                    self.set("…", Cell::text(Json::Object(rest).to_string()));
+                    self.set("…", Cell::of(Json::Object(rest)));
                 }
             }
             Ok(other) => self.set("value", Cell::of(other)),
