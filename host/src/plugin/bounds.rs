@@ -4,7 +4,7 @@
 //! They do not bound what compiling costs (only the limits of the compile child do: 7 KB of code
 //! can want gigabytes). They turn files that no tool-chain makes away at once, with a word that helps.
 
-use wasmparser::{BlockType, FuncType, Operator, Payload};
+use wasmparser::{BlockType, ElementItems, FuncType, Operator, Payload};
 
 use super::limits::shape::*;
 use super::load::LoadError;
@@ -23,6 +23,7 @@ pub(super) struct Bounds {
     depth: usize,
     functions: usize,
     types: usize,
+    elements: usize,
     open: Vec<Module>,
 }
 
@@ -33,6 +34,7 @@ struct Module {
     arity: Vec<(usize, usize)>,
     bodies: usize,
     imports: usize,
+    exports: usize,
 }
 
 /// `found` of something, of which `max` are allowed.
@@ -113,17 +115,20 @@ impl Bounds {
             }
             Payload::ImportSection(section) => self.imports(count(section.count()))?,
             Payload::ComponentImportSection(section) => self.imports(count(section.count()))?,
-            Payload::ExportSection(section) => {
-                at_most("exports", count(section.count()), EXPORTS_MAX)?
-            }
-            Payload::ComponentExportSection(section) => {
-                at_most("exports", count(section.count()), EXPORTS_MAX)?
-            }
+            Payload::ExportSection(section) => self.exports(count(section.count()))?,
+            Payload::ComponentExportSection(section) => self.exports(count(section.count()))?,
             Payload::GlobalSection(section) => {
                 at_most("globals", count(section.count()), GLOBALS_MAX)?
             }
             Payload::ElementSection(section) => {
-                at_most("element segments", count(section.count()), SEGMENTS_MAX)?
+                at_most("element segments", count(section.count()), SEGMENTS_MAX)?;
+                for element in section.clone() {
+                    self.elements += count(match element.map_err(malformed)?.items {
+                        ElementItems::Functions(items) => items.count(),
+                        ElementItems::Expressions(_, items) => items.count(),
+                    });
+                    at_most("elements in its segments", self.elements, ELEMENTS_MAX)?;
+                }
             }
             Payload::DataSection(section) => {
                 at_most("data segments", count(section.count()), SEGMENTS_MAX)?
@@ -156,6 +161,15 @@ impl Bounds {
         };
         module.imports += count;
         at_most("imports", module.imports, IMPORTS_MAX)
+    }
+
+    /// Likewise.
+    fn exports(&mut self, count: usize) -> Result<(), LoadError> {
+        let Some(module) = self.open.last_mut() else {
+            return Ok(());
+        };
+        module.exports += count;
+        at_most("exports", module.exports, EXPORTS_MAX)
     }
 
     fn body(&mut self, body: &wasmparser::FunctionBody<'_>) -> Result<(), LoadError> {

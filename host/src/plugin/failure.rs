@@ -2,6 +2,7 @@
 
 use wasmtime::Trap;
 
+use super::limits::HANDLES_MAX;
 use super::{Fault, RejectKind, Rejected};
 
 /// A call that did not return ok.
@@ -142,6 +143,10 @@ pub(super) fn describe(
                 "the guest called {name}, which no plugin may: build it without WASI, or see whether wasi = \"inert\" is enough"
             ),
         );
+    }
+    if text.contains("handle limit exceeded") {
+        let words = format!("the guest wanted more than {HANDLES_MAX} handles at once");
+        return (RejectKind::Trap, words);
     }
     (
         RejectKind::BadOutput,

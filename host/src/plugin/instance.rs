@@ -16,8 +16,7 @@ use super::failure::{Abort, CallFailure, Wrong, describe};
 use super::host::{
     HostState, InstanceTag, LogSink, PauseHook, YieldHook, refused_words, thread_cpu_time,
 };
-use super::limits::Limits;
-use super::limits::back_off;
+use super::limits::{HANDLES_MAX, Limits, back_off};
 use super::load::Plugin;
 use super::metrics::{Metric, Metrics};
 use super::{Descriptor, Fault, FunctionKind, FunctionStats, RejectKind};
@@ -67,6 +66,7 @@ impl Live {
         // What one import or answer may make the host copy out of the guest's memory.
         let copied_max = inner.limits.output_bytes_max + inner.limits.memory_bytes_max;
         store.set_hostcall_fuel(usize::try_from(copied_max).unwrap_or(usize::MAX));
+        store.set_max_component_handles(HANDLES_MAX);
         if inner.limits.interruptible {
             store.epoch_deadline_callback(|mut cx| match cx.data_mut().tick() {
                 Ok(()) => Ok(UpdateDeadline::Continue(1)),

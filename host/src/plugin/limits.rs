@@ -427,6 +427,10 @@ impl CompileLimits {
     }
 }
 
+/// Handles of resources that an instance may hold at once. Each takes room in the host; functions of the contract pass
+/// none, runtimes that call WASI hold a few.
+pub const HANDLES_MAX: usize = 10_000;
+
 /// Bytes of a plugin file. Compilers for big runtimes (Python, JavaScript) make 12-20 MB.
 pub const PLUGIN_BYTES_MAX: usize = 64 << 20;
 /// Functions of a plugin: a library, not a catalogue.
@@ -470,8 +474,10 @@ pub mod shape {
     pub const RESULTS_MAX: usize = 32;
     /// Imports of one module or component.
     pub const IMPORTS_MAX: usize = 1_000;
-    /// Exports in one section.
+    /// Exports of one module or component.
     pub const EXPORTS_MAX: usize = 10_000;
+    /// Elements of all element segments: functions whose address is taken.
+    pub const ELEMENTS_MAX: usize = 1_000_000;
     /// Globals of one module: dynamic linking makes one a symbol.
     pub const GLOBALS_MAX: usize = 10_000;
     /// Data, and element, segments of one module.

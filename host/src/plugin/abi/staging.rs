@@ -198,6 +198,11 @@ pub struct Staging {
     pub over_limit: bool,
 }
 
+/// What a piece of output takes beside its bytes, and each of its typed columns: emits that are never of the shape of
+/// the one before are a piece each, and must not fill the host with empty ones.
+const SEGMENT_BYTES: u64 = 512;
+const COLUMN_BYTES: u64 = 128;
+
 /// What is wrong.
 pub type EmitResult = Result<(), String>;
 
@@ -367,7 +372,14 @@ impl Staging {
         }
 
         let payload = check_payload(store, rules, payload, n, source.is_none(), rows)?;
-        let at = self.segment_for(&payload, keys.is_some(), timestamps.is_some(), headers);
+        if n == 0 {
+            return Ok(());
+        }
+        let columns = (keys.is_some(), timestamps.is_some());
+        let at = match self.last_like(&payload, columns, headers.is_some()) {
+            Some(at) => at,
+            None => self.begin(&payload, columns, headers, limits)?,
+        };
         let segment = &mut self.segments[at];
         let before = segment.rows.len();
         if source.is_some() {
@@ -412,28 +424,36 @@ impl Staging {
         Ok(())
     }
 
-    /// The segment to append to: the port's last one if its shape is the same, else a new one.
-    fn segment_for(
+    /// The port's last segment, if its shape is the same: it is appended to.
+    fn last_like(
+        &self,
+        payload: &CheckedPayload<'_>,
+        (keys, timestamps): (bool, bool),
+        headers: bool,
+    ) -> Option<usize> {
+        let at = (*self.last_of_port.get(self.port)?)?;
+        let s = &self.segments[at];
+        let same = s.keys.is_some() == keys
+            && s.timestamps.is_some() == timestamps
+            && s.headers.is_none()
+            && !headers
+            && payload.same_shape(&s.value);
+        same.then_some(at)
+    }
+
+    /// A new segment.
+    fn begin(
         &mut self,
         payload: &CheckedPayload<'_>,
-        keys: bool,
-        timestamps: bool,
+        (keys, timestamps): (bool, bool),
         headers: Option<Headers>,
-    ) -> usize {
-        if self.last_of_port.len() <= self.port {
-            self.last_of_port.resize(self.port + 1, None);
-        }
-        if let Some(at) = self.last_of_port[self.port] {
-            let s = &self.segments[at];
-            let same = s.keys.is_some() == keys
-                && s.timestamps.is_some() == timestamps
-                && s.headers.is_none()
-                && headers.is_none()
-                && payload.same_shape(&s.value);
-            if same {
-                return at;
-            }
-        }
+        limits: &Limits,
+    ) -> Result<usize, String> {
+        let columns = match payload {
+            CheckedPayload::Fields(columns) => columns.len() as u64,
+            CheckedPayload::Inherit | CheckedPayload::Bytes(..) => 0,
+        };
+        self.add_bytes(SEGMENT_BYTES + columns * COLUMN_BYTES, limits)?;
         self.segments.push(Segment {
             port: self.port,
             rows: SourceRows::Each(Vec::new()),
@@ -444,8 +464,11 @@ impl Staging {
             headers,
         });
         let at = self.segments.len() - 1;
+        if self.last_of_port.len() <= self.port {
+            self.last_of_port.resize(self.port + 1, None);
+        }
         self.last_of_port[self.port] = Some(at);
-        at
+        Ok(at)
     }
 
     /// Whether some source became more records than it may. Asked once the call is over.

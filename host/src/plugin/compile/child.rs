@@ -8,6 +8,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
 use super::sandbox::Enforced;
 use super::wire::{self, Answer, Status};
 use super::worker::COMMAND;
@@ -22,13 +24,40 @@ const WORDS_BYTES_MAX: u64 = 4 << 10;
 const ENDING: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(2);
 
-/// Killed and reaped however the host leaves.
-struct Reaped(Child);
+/// Killed and reaped however the host leaves, with whatever it may have started: that would hold its pipes open.
+struct Reaped {
+    child: Child,
+    status: Option<ExitStatus>,
+}
+
+impl Reaped {
+    fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.child.id()).ok()?)
+    }
+
+    /// Whether it came to an end by itself. It is not reaped yet, so that its number is still its own.
+    fn has_ended(&self) -> bool {
+        let how = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let ended = self.pid().map(|pid| waitid(WaitId::Pid(pid), how));
+        !matches!(ended, Some(Ok(None)))
+    }
+
+    /// Ends it and its group, and reaps it.
+    fn end(&mut self) -> Option<ExitStatus> {
+        if self.status.is_none() {
+            if let Some(group) = self.pid() {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            let _ = self.child.kill();
+            self.status = self.child.wait().ok();
+        }
+        self.status
+    }
+}
 
 impl Drop for Reaped {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.end();
     }
 }
 
@@ -58,10 +87,13 @@ pub fn compile(
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|e| broken("start it", &e))?;
-    let mut child = Reaped(child);
-    let mut stdin = child.0.stdin.take().expect("it was asked for");
-    let mut stdout = child.0.stdout.take().expect("it was asked for");
-    let stderr = child.0.stderr.take().expect("it was asked for");
+    let mut child = Reaped {
+        child,
+        status: None,
+    };
+    let mut stdin = child.child.stdin.take().expect("it was asked for");
+    let mut stdout = child.child.stdout.take().expect("it was asked for");
+    let stderr = child.child.stderr.take().expect("it was asked for");
     let flags = (u8::from(request.interruptible) * wire::INTERRUPTIBLE)
         | (u8::from(request.parallel) * wire::PARALLEL);
     let outcome = std::thread::scope(|scope| {
@@ -77,11 +109,10 @@ pub fn compile(
         let late = matches!(answer, Err(RecvTimeoutError::Timeout));
         let status = if late || matches!(answer, Ok(Ok(_))) {
             // Late, or done: nothing that it still does is of use.
-            let _ = child.0.kill();
-            child.0.wait().ok()
+            child.end()
         } else {
             ended(
-                &mut child.0,
+                &mut child,
                 ENDING.min(limits.wall.saturating_sub(started.elapsed())),
             )
         };
@@ -133,18 +164,13 @@ fn last_words(mut stderr: impl Read) -> String {
     String::from_utf8_lossy(&words).into_owned()
 }
 
-/// Waits for a child that is ending by itself; kills it when it takes too long.
-fn ended(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+/// Waits for a child that is ending by itself, no longer than this; its status.
+fn ended(child: &mut Reaped, patience: Duration) -> Option<ExitStatus> {
     let started = Stopwatch::start();
-    while started.elapsed() < patience {
-        match child.try_wait() {
-            Ok(Some(status)) => return Some(status),
-            Ok(None) => std::thread::sleep(POLL),
-            Err(_) => return None,
-        }
+    while started.elapsed() < patience && !child.has_ended() {
+        std::thread::sleep(POLL);
     }
-    let _ = child.kill();
-    child.wait().ok()
+    child.end()
 }
 
 fn says_no_memory(words: &str) -> bool {
