@@ -54,6 +54,10 @@ impl EngineHost {
 
 /// A file's bytes, up to a bound, if it is within reach.
 pub fn read_plugin(path: &Path, reach: &Reach) -> Result<Vec<u8>, String> {
+    // A pipe would hold who opens it, a device may have no end.
+    if std::fs::metadata(path).is_ok_and(|m| !m.is_file()) {
+        return Err("cannot be read: it is no regular file".into());
+    }
     let file = reach
         .open(path)
         .map_err(|e| format!("cannot be read: {e}"))?;

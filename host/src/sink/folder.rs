@@ -1,7 +1,8 @@
 //! A folder that parts are written to, as a trait: so that tests can break it where they like.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::direct::DirectFile;
@@ -84,11 +85,28 @@ impl Folder for OsFolder {
     }
 
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(self.path.join(name)) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
+        // A pipe in its place must not hold us, and a device have no end.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let opened = File::options()
+            .read(true)
+            .custom_flags(flags)
+            .open(self.path.join(name));
+        let mut file = match opened {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let meta = file.metadata()?;
+        if meta.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
         }
+        if !meta.is_file() {
+            let words = "it is no regular file";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
+        file.read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn PartFile>> {

@@ -133,11 +133,13 @@ impl BlockReader {
                 },
             };
             if mark.offset > 0 && pump.cutter.needs_head() {
-                let (_, mut stream) = stream::open_at(entry.open()?, entry.compression, 0)?;
+                let (_, mut stream) =
+                    stream::open_at(entry.open()?, entry.compression, 0, entry.size())?;
                 learn_head(pump.cutter.as_mut(), &mut stream)?;
             }
             pump.cutter.set_mark(mark);
-            let (handle, stream) = stream::open_at(entry.open()?, entry.compression, mark.offset)?;
+            let (handle, stream) =
+                stream::open_at(entry.open()?, entry.compression, mark.offset, entry.size())?;
             let stream: Box<dyn Read + Send> = match end {
                 Some(end) => Box::new(stream.take(end.saturating_sub(mark.offset))),
                 None => stream,

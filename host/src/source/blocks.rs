@@ -41,6 +41,11 @@ pub struct BlockFile {
 }
 
 impl BlockFile {
+    /// Bytes that it had when it was cut.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Opens it, if it is within reach.
     pub fn open(&self) -> io::Result<File> {
         self.reach.open(&self.path)

@@ -1,5 +1,5 @@
 //! One file as one partition: opened when first read, closed at its end, so that thousands of
-//! partitions do not hold thousands of descriptors.
+//! partitions do not hold thousands of descriptors. Its end is where it was when the file was opened, unless it is watched.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -103,12 +103,17 @@ impl FileReader {
         let mark = self.pump.cutter.mark();
         self.pump.restart();
         let opened = (|| {
+            let file = self.reach.open(&self.path)?;
+            let size = match self.watch_ms {
+                Some(_) => u64::MAX,
+                None => stream::size_now(&file)?,
+            };
             if mark.offset > 0 && self.pump.cutter.needs_head() {
-                let (_, mut stream) =
-                    stream::open_at(self.reach.open(&self.path)?, self.compression, 0)?;
+                let head = self.reach.open(&self.path)?;
+                let (_, mut stream) = stream::open_at(head, self.compression, 0, size)?;
                 learn_head(self.pump.cutter.as_mut(), &mut stream)?;
             }
-            stream::open_at(self.reach.open(&self.path)?, self.compression, mark.offset)
+            stream::open_at(file, self.compression, mark.offset, size)
         })();
         match opened {
             Ok((file, stream)) => {

@@ -38,6 +38,35 @@ pub(super) fn files(pattern: &Path, format: FormatSpec, watch_ms: Option<i64>) -
     open(&plan, 0, &Clock::manual()).expect("a right plan")
 }
 
+#[test]
+fn what_is_written_to_a_file_once_it_is_open_belongs_to_the_next_run_unless_it_is_watched() {
+    let folder = tempfile::tempdir().unwrap();
+    let half: String = (0..50_000).map(|n| format!("{n}\n")).collect();
+    let packed = |text: &str| {
+        let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        out.write_all(text.as_bytes()).unwrap();
+        out.finish().unwrap()
+    };
+    for (name, bytes) in [
+        ("in.txt", half.clone().into_bytes()),
+        ("in.gz", packed(&half)),
+    ] {
+        for (watch_ms, expected) in [(None, 50_000), (Some(1), 100_000)] {
+            let path = folder.path().join(name);
+            fs::write(&path, &bytes).unwrap();
+            let mut reader = one(&path, FormatSpec::Lines, watch_ms);
+            let Read::Batch(first, _) = reader.read(&LIMITS).unwrap() else {
+                panic!("there is a first batch")
+            };
+            let mut file = fs::File::options().append(true).open(&path).unwrap();
+            file.write_all(&bytes).unwrap();
+            let (rest, bad) = drain(reader.as_mut(), &LIMITS);
+            assert!(bad.is_empty(), "{name}: {bad:?}");
+            assert_eq!(first.len + rest.len(), expected, "{name}, {watch_ms:?}");
+        }
+    }
+}
+
 fn one(path: &Path, format: FormatSpec, watch_ms: Option<i64>) -> Box<dyn PartitionReader> {
     let mut readers = files(path, format, watch_ms).discover().expect("found");
     assert_eq!(readers.len(), 1);

@@ -163,11 +163,15 @@ fn version_of(pieces: &[&[u8]]) -> Version {
 
 /// Whether another attempt may fare better is told apart: too many open files pass, a broken medium does not.
 fn unreadable(e: &io::Error) -> StorageError {
-    let is_broken = e.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+    use rustix::io::Errno;
+    // The medium, or a link that leads to itself.
+    let is_broken = [Errno::IO, Errno::LOOP]
+        .iter()
+        .any(|broken| e.raw_os_error() == Some(broken.raw_os_error()));
     match e.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::IsADirectory => {
-            StorageError::Unfit(format!("cannot read: {e}"))
-        }
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::InvalidInput => StorageError::Unfit(format!("cannot read: {e}")),
         _ if is_broken => StorageError::Unfit(format!("cannot read: {e}")),
         _ => failed("read", e),
     }
@@ -201,7 +205,7 @@ impl FolderLock {
             .map_err(|e| format!("cannot open {}: {e}", path.display()))?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut pid = String::new();
-            let _ = lock.read_to_string(&mut pid);
+            let _ = (&lock).take(32).read_to_string(&mut pid);
             return Err(format!(
                 "another process runs a job with it (pid {})",
                 pid.trim()
