@@ -1,6 +1,7 @@
 //! From spec to plan: looks names up, opens functions, and holds the job against all rules. It goes on
 //! after each problem; a plan is made only when there is none.
 
+mod folders;
 mod functions;
 mod graph;
 mod inputs;
@@ -15,6 +16,10 @@ use super::host::PluginHost;
 use super::plan::{FunctionPlan, OnError, Plan, PluginPlan, Port};
 use super::problem::{Problems, Span, Texts};
 use super::spec::{self, JobSpec};
+use super::stages::stages;
+
+/// Threads of a job: more than a big machine has of use for, and fewer than one has room for.
+const TASKS_MAX: usize = 4_096;
 
 /// How a job is checked.
 #[derive(Clone, Debug, Default)]
@@ -211,7 +216,20 @@ impl<H: PluginHost> Checker<'_, H> {
         if !self.problems.errors.is_empty() {
             return Err(Box::new(self.problems));
         }
-        Ok(self.lower())
+        let (texts, is_test) = (self.problems.texts.clone(), self.is_test());
+        let plan = self.lower();
+        let (stages, tasks) = (stages(&plan).len(), plan.parallelism);
+        // A script drives all of them by one thread.
+        if stages * tasks > TASKS_MAX && !is_test {
+            let mut problems = Problems::new(texts);
+            let words = format!(
+                "{stages} stages of {tasks} tasks each are {} threads: a job has at most {TASKS_MAX}",
+                stages * tasks
+            );
+            problems.error(None, words).help("lower \"parallelism\"");
+            return Err(Box::new(problems));
+        }
+        Ok(plan)
     }
 
     fn is_test(&self) -> bool {

@@ -96,36 +96,11 @@ impl<H: PluginHost> Checker<'_, H> {
         }
         if !self.is_test() {
             self.check_own_folders();
+            self.check_echoes();
             self.check_secrets();
             self.check_transactions();
         }
-        let mut folders: Vec<(std::path::PathBuf, &str)> = Vec::new();
-        for sink in &spec.sinks {
-            let Some(SinkConnector::File { path, .. }) = &sink.connector else {
-                continue;
-            };
-            let path = self.base.join(path);
-            if let Err(words) = self.options.operator.writes.check_now(&path) {
-                let span = sink.path_span.unwrap_or(sink.name.span);
-                self.problems.error(span, words).help(PATHS_HINT);
-                continue;
-            }
-            if let Some((_, other)) = folders.iter().find(|(p, _)| *p == path) {
-                let span = sink.path_span.unwrap_or(sink.name.span);
-                self.problems.error(
-                    span,
-                    format!("the sink {other:?} writes into this folder already"),
-                );
-            }
-            if path.is_file() {
-                let span = sink.path_span.unwrap_or(sink.name.span);
-                self.problems.error(
-                    span,
-                    "\"path\" of a file sink is a folder of part files, and this is a file",
-                );
-            }
-            folders.push((path, &sink.name.value));
-        }
+        self.check_sink_folders();
     }
 
     /// Exactly-once Kafka sinks share one producer, and its transaction is kept track of beside a topic.
@@ -550,7 +525,8 @@ impl<H: PluginHost> Checker<'_, H> {
 }
 
 /// What would allow a path.
-const PATHS_HINT: &str = "the operator's file says where jobs may read and write: [paths]";
+pub(super) const PATHS_HINT: &str =
+    "the operator's file says where jobs may read and write: [paths]";
 
 /// The pattern under the job's folder, whose own name is no pattern.
 pub(super) fn join_pattern(base: &std::path::Path, pattern: &str) -> String {
