@@ -6,7 +6,7 @@ use wasmill::plugin::{
     CacheDir, CompileLimit, CompileLimits, Compiler, Engine, EngineOptions, LoadError, LoadOptions,
 };
 
-use crate::host::{self, Attack, Ending, Left, alone, children, shared_engine};
+use crate::host::{self, Attack, Ending, Left, Peak, alone, children, shared_engine};
 use crate::wat::{Guest, transform};
 
 /// A plugin with functions that no limit of shape refuses, and that take a compiler gigabytes and minutes:
@@ -192,6 +192,62 @@ fn c05_c06_c07_what_is_no_plugin_is_told_apart_and_never_runs() {
         loaded += usize::from(load(&engine, &flipped).is_ok());
     }
     assert!(loaded < 40);
+    before.expect_nothing_new();
+}
+
+/// A custom section.
+fn custom(name: &str, content: &[u8]) -> Vec<u8> {
+    let mut whole = vec![u8::try_from(name.len()).expect("a short name")];
+    whole.extend_from_slice(name.as_bytes());
+    whole.extend_from_slice(content);
+    component(0, &whole)[8..].to_vec()
+}
+
+#[test]
+fn c05_sections_that_nobody_reads_cost_nothing_whatever_is_in_them() {
+    let plugin = wat::parse_str(transform(&Guest::default())).expect("the frame parses");
+    let with = |sections: &[Vec<u8>]| [&plugin[..], &sections.concat()].concat();
+    let noise: Vec<u8> = (0..1_u32 << 20)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    let dwarf = [
+        ".debug_info",
+        ".debug_line",
+        ".debug_str",
+        "sourceMappingURL",
+    ];
+    let _alone = alone();
+    let before = Left::now();
+    let peak = Peak::start_alone();
+    for sections in [
+        dwarf.map(|name| custom(name, &noise)).to_vec(),
+        vec![custom("big", &vec![0; 30 << 20])],
+        vec![custom("", b""); 4_000],
+    ] {
+        load(&shared_engine(), &with(&sections)).expect("a plugin all the same");
+    }
+    assert!(peak.bytes() < 256 << 20, "{} MiB", peak.bytes() >> 20);
+    for (sections, words) in [
+        (vec![custom("", b""); 10_000], "sections, more than 5000"),
+        (
+            vec![custom("big", &vec![0; 66 << 20])],
+            "bytes, more than 67108864",
+        ),
+        // Those that are read, by who makes a component of it.
+        (
+            vec![custom("producers", &noise)],
+            "the core module cannot be made a component",
+        ),
+        (
+            vec![custom("name", &noise)],
+            "the core module cannot be made a component",
+        ),
+        // A name that is longer than its section, and than memory.
+        (vec![b"\0\x06\xff\xff\xff\xff\x0fx".to_vec()], "byte"),
+    ] {
+        let error = load(&shared_engine(), &with(&sections)).expect_err("too much of it");
+        assert!(error.to_string().contains(words), "{error}");
+    }
     before.expect_nothing_new();
 }
 

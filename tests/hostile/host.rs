@@ -390,7 +390,7 @@ impl Left {
     /// Now.
     pub fn now() -> Left {
         Left {
-            memory_bytes: memory_bytes(),
+            memory_bytes: memory_bytes("VmRSS:"),
             descriptors: names(Path::new("/proc/self/fd")).len(),
             threads: threads(),
         }
@@ -417,9 +417,32 @@ impl Left {
     }
 }
 
-fn memory_bytes() -> u64 {
+/// The most memory that this process has from now on, beyond what it has now.
+pub struct Peak(u64);
+
+impl Peak {
+    /// From now on.
+    pub fn start() -> Peak {
+        // The first attack of all warms everything up.
+        drop(alone());
+        Peak::start_alone()
+    }
+
+    /// The same, by who is alone already.
+    pub fn start_alone() -> Peak {
+        fs::write("/proc/self/clear_refs", "5").expect("Linux forgets the peak when told to");
+        Peak(memory_bytes("VmRSS:"))
+    }
+
+    /// So much it was.
+    pub fn bytes(&self) -> u64 {
+        memory_bytes("VmHWM:").saturating_sub(self.0)
+    }
+}
+
+fn memory_bytes(of: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("Linux has it");
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|l| l.strip_prefix(of));
     let kib = line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kib.expect("a number of kB") << 10
 }

@@ -22,7 +22,8 @@ type = "file"
 path = "OUT"
 "#;
 
-fn copy(from: &str, to: &str) -> String {
+/// Lines from one file into a folder.
+pub fn copy(from: &str, to: &str) -> String {
     COPY.replace("IN", from).replace("OUT", to)
 }
 
@@ -34,7 +35,7 @@ fn refused(attack: Attack) -> String {
 }
 
 /// Runs it where only its own folder may be read, and `out` in it be written; `prepare` puts links there.
-fn bounded(job: &str, prepare: impl Fn(&std::path::Path)) -> (Ending, tempfile::TempDir) {
+pub fn bounded(job: &str, prepare: impl Fn(&std::path::Path)) -> (Ending, tempfile::TempDir) {
     let _alone = alone();
     let before = Left::now();
     let mut attack = Attack::job(job);
@@ -51,7 +52,8 @@ fn bounded(job: &str, prepare: impl Fn(&std::path::Path)) -> (Ending, tempfile::
     (outcome.ending, folder)
 }
 
-fn words(ending: Ending) -> String {
+/// What it said when it was refused or failed.
+pub fn words(ending: Ending) -> String {
     match ending {
         Ending::Refused(words) | Ending::Failed(words) => words,
         Ending::Finished => panic!("it should not have worked"),

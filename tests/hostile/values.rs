@@ -1,8 +1,6 @@
 //! Hostile code: typed columns that are none, and worlds that a guest asks for.
 
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::{Resolve, WorldItem};
-
+use crate::components::{Asked, component};
 use crate::host::{Attack, Ending, Outcome};
 use crate::wat::{Guest, INHERIT, NO_KEYS, NO_SOURCE, NO_TIMES, emit, transform};
 
@@ -151,6 +149,24 @@ fn g18_columns_that_lie_about_their_kind_or_content_are_bad_output() {
 }
 
 #[test]
+fn g18_json_of_ten_thousand_levels_goes_through_as_it_is() {
+    let (open, close) = ("[".repeat(10_000), "]".repeat(10_000));
+    let fill = "(i32.store (i32.const 2056) (i32.const 20000)) (memory.fill (i32.const 4096) (i32.const 91) (i32.const 10000)) (memory.fill (i32.const 14096) (i32.const 93) (i32.const 10000))";
+    let wat = writes(JSON, JSON, [2052, 2, 4096, 20_000], fill, None);
+    // Written as JSON, and looked into for a table.
+    for format in ["value", "json", "table"] {
+        let mut attack = Attack::transform(&wat, "");
+        let (from, to) = ("format = \"value\"", format!("format = \"{format}\""));
+        attack.job = attack.job.replace(from, &to);
+        let outcome = attack.run();
+        assert_eq!(outcome.ending, Ending::Finished, "{format}");
+        let whole = format!("{{\"attack\":{open}{close}}}");
+        let shown = outcome.out.iter().any(|line| line.contains(&whole));
+        assert!(shown || format == "table", "{format}");
+    }
+}
+
+#[test]
 fn g18_numbers_that_no_json_holds_do_not_break_the_output() {
     for bits in ["nan", "inf", "-inf", "nan:0x4000000000001"] {
         let store = format!("(f64.store (i32.const 2064) (f64.const {bits}))");
@@ -190,39 +206,13 @@ fn oracle() -> Vec<u8> {
         ..Guest::default()
     })
     .replace("(local $i i32)", "(local $answer i64) (local $i i32)");
-    let contract = include_str!("../../wit/plugin.wit");
-    let wasi = "package wasi:random@0.2.6 { interface random { get-random-u64: func() -> u64; } }\n\
-                package wasi:clocks@0.2.6 { interface monotonic-clock { now: func() -> u64; } }";
-    let world = "world asks { include plugin; import wasi:random/random@0.2.6; import wasi:clocks/monotonic-clock@0.2.6; }";
-    let mut resolve = Resolve::new();
-    let package = resolve
-        .push_source("all.wit", &format!("{contract}\n{world}\n{wasi}"))
-        .expect("the contract parses");
-    let world = resolve
-        .select_world(&[package], Some("asks"))
-        .expect("it is there");
-    let unused: Vec<_> = resolve.worlds[world]
-        .exports
-        .iter()
-        .filter(|(_, item)| match item {
-            WorldItem::Interface { id, .. } => {
-                let name = resolve.interfaces[*id].name.as_deref();
-                !["lifecycle", "transform"].map(Some).contains(&name)
-            }
-            _ => false,
-        })
-        .map(|(key, _)| key.clone())
-        .collect();
-    for key in unused {
-        resolve.worlds[world].exports.shift_remove(&key);
-    }
-    let mut module = wat::parse_str(&text).expect("the guest parses");
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
-        .expect("the world fits");
-    ComponentEncoder::default()
-        .module(&module)
-        .and_then(|mut encoder| encoder.encode())
-        .expect("it is a component")
+    let asked = Asked {
+        world: "import wasi:random/random@0.2.6; import wasi:clocks/monotonic-clock@0.2.6;",
+        packages:
+            "package wasi:random@0.2.6 { interface random { get-random-u64: func() -> u64; } }
+            package wasi:clocks@0.2.6 { interface monotonic-clock { now: func() -> u64; } }",
+    };
+    component(&text, &asked)
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod modules;
 mod rows;
 
+use std::cell::LazyCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use wasmill::record::{Batch, Form, Value, codec};
 use wasmill::script::line;
 use wasmill::time::Stopwatch;
 
+use crate::host::program;
 use crate::wat::{Guest, transform};
 
 /// splitmix64.
@@ -112,6 +114,16 @@ fn fuzz(target: &str, mut one: impl FnMut(&mut Random)) {
     println!("{target}: seeds {first}..{seed}");
 }
 
+/// An engine for a target: made with its first seed, for the ticker would be a thread left behind by whoever is alone until
+/// then.
+fn engine(compiler: Compiler) -> Engine {
+    Engine::new(EngineOptions {
+        cache: CacheDir::Off,
+        ..EngineOptions::new(compiler)
+    })
+    .expect("the machine runs WebAssembly")
+}
+
 const JOB: &[u8] = include_bytes!("../corpus/job.toml");
 const SCRIPT: &[u8] = include_bytes!("../corpus/script.jsonl");
 const JSON: &[u8] = include_bytes!("../corpus/values.jsonl");
@@ -119,11 +131,7 @@ const JSON: &[u8] = include_bytes!("../corpus/values.jsonl");
 #[test]
 fn job_file() {
     let operator = Operator::default();
-    let engine = Engine::new(EngineOptions {
-        cache: CacheDir::Off,
-        ..EngineOptions::new(Compiler::Child(crate::host::program()))
-    });
-    let host = EngineHost::with(engine.expect("the machine runs WebAssembly"), &operator);
+    let host = LazyCell::new(|| EngineHost::with(engine(Compiler::Child(program())), &operator));
     // Without functions, so that nothing is compiled again and again.
     let corpus: &[&[u8]] = &[
         JOB,
@@ -140,7 +148,7 @@ fn job_file() {
             texts,
             Path::new("/nowhere"),
             &CheckOptions::default(),
-            &host,
+            &*host,
         ) {
             assert!(!problems.render().is_empty());
         }
@@ -248,11 +256,7 @@ fn checkpoint_files() {
 /// Modules of wasm-smith, and our own frame with bytes changed, through load: refused, or a plugin.
 #[test]
 fn plugin_files() {
-    let engine = Engine::new(EngineOptions {
-        cache: CacheDir::Off,
-        ..EngineOptions::new(Compiler::InProcess)
-    });
-    let engine = engine.expect("the machine runs WebAssembly");
+    let engine = LazyCell::new(|| engine(Compiler::InProcess));
     let frame = wat::parse_str(transform(&Guest::default())).expect("the frame parses");
     let options = LoadOptions::default();
     fuzz("plugin_files", |random| {
@@ -278,11 +282,7 @@ fn plugin_files() {
 /// arguments as these.
 #[test]
 fn guest_output() {
-    let engine = Engine::new(EngineOptions {
-        cache: CacheDir::Off,
-        ..EngineOptions::new(Compiler::InProcess)
-    });
-    let engine = engine.expect("the machine runs WebAssembly");
+    let engine = LazyCell::new(|| engine(Compiler::InProcess));
     let options = LoadOptions::default();
     fuzz("guest_output", |random| {
         let number = |random: &mut Random| {

@@ -1,28 +1,19 @@
 //! Whole plugins: modules that wasm-smith makes with our exports, and answers of any bytes.
 
+use std::cell::LazyCell;
 use std::ops::Range;
 use std::time::Duration;
 
 use arbitrary::Unstructured;
 use arrow_array::BinaryArray;
 use wasmill::format::envelope::write_envelopes;
-use wasmill::plugin::{
-    CacheDir, Compiler, Engine, EngineOptions, InstanceTag, Limits, LoadOptions, Plugin,
-};
+use wasmill::plugin::{Compiler, InstanceTag, Limits, LoadOptions, Plugin};
 use wasmill::record::{Batch, Form, Value};
 
 use wasmparser::{DataKind, ExternalKind, Operator, Parser, Payload, TypeRef};
 
-use super::{Random, fuzz};
+use super::{Random, engine, fuzz};
 use crate::wat::{Guest, transform};
-
-fn engine() -> Engine {
-    Engine::new(EngineOptions {
-        cache: CacheDir::Off,
-        ..EngineOptions::new(Compiler::InProcess)
-    })
-    .expect("the machine runs WebAssembly")
-}
 
 /// Little of everything: what is made at random mostly loops.
 fn options() -> LoadOptions {
@@ -74,7 +65,7 @@ fn drive(plugin: &Plugin) {
 /// says what it has and opens as it should, else nearly none would ever be called.
 #[test]
 fn smith_modules() {
-    let engine = engine();
+    let engine = LazyCell::new(|| engine(Compiler::InProcess));
     let frame = wat::parse_str(transform(&Guest::default())).expect("the frame parses");
     // The same for bodies: what it says lies in data, which a module of chance has elsewhere.
     let stores: String = data_of(&frame)
@@ -269,7 +260,7 @@ fn read_len(bytes: &mut &[u8]) -> Option<usize> {
 /// lists, strings, variants, flags.
 #[test]
 fn wit_values() {
-    let engine = engine();
+    let engine = LazyCell::new(|| engine(Compiler::InProcess));
     let options = options();
     let mut loaded = 0u32;
     fuzz("wit_values", |random| {

@@ -1,6 +1,7 @@
 //! Behaviour against a real Apache Kafka: nothing here is mocked. Each test has topics and a job of its own; they
 //! share one broker, except where it is killed.
 
+mod bombs;
 mod cluster;
 mod faults;
 mod files;

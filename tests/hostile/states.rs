@@ -1,0 +1,408 @@
+//! Hostile state: checkpoints and compiled code that were cut, changed, swapped or put there by others. Whatever is done
+//! to them, a start goes on from a whole checkpoint, with the results of an undisturbed run, or is refused by name.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use wasmill::plugin::{CacheDir, Compiler, Engine, EngineOptions, LoadOptions, Plugin};
+use wasmill::runtime::permits::Permits;
+
+use crate::host::{self, Attack, Ending, Left, alone, shared_engine};
+use crate::wat::{Guest, transform};
+
+const JOB: &str = r#"
+name = "kept"
+parallelism = 2
+batch = { records = 25 }
+[checkpoint]
+path = "checkpoints"
+every = "10ms"
+keep = 2
+[source.in]
+type = "file"
+path = "in.jsonl"
+format = "json"
+key = "/k"
+timestamp = "/t"
+event-time = { max-disorder = "1s" }
+[step.sums]
+from = "in"
+window = { tumbling = "1h" }
+aggregate = "std.sum"
+config = { field = "/v" }
+[sink.out]
+from = "sums"
+type = "file"
+path = "out"
+"#;
+
+/// So many that there are some checkpoints before the last one, however fast the machine.
+const LINES: u64 = 300_000;
+
+fn input(end: &str) -> String {
+    let line = |n: u64| format!("{{\"k\":\"k{}\",\"v\":{n},\"t\":{}}}\n", n % 40, n);
+    (0..LINES).map(line).chain([end.to_owned()]).collect()
+}
+
+/// A job that failed on its last line, which is good now: its checkpoints and parts as they lay there then.
+struct Kept {
+    attack: Attack,
+    folder: tempfile::TempDir,
+    files: Vec<(PathBuf, Vec<u8>)>,
+    golden: Vec<String>,
+}
+
+impl Kept {
+    /// And what this process has, once it has been gone on from.
+    fn new() -> (Kept, Left) {
+        let good = "{\"k\":\"k0\",\"v\":1,\"t\":1}\n";
+        let attack = Attack::job(JOB).file("in.jsonl", input(good).as_bytes());
+        let undisturbed = attack.folder();
+        let outcome = attack.run_in(undisturbed.path(), &shared_engine(), Permits::per_core());
+        assert_eq!(outcome.ending, Ending::Finished);
+        let golden = results(undisturbed.path());
+        assert_eq!(golden.len(), 40);
+
+        let folder = attack.folder();
+        fs::write(folder.path().join("in.jsonl"), input("no json\n")).expect("a scratch file");
+        let outcome = attack.run_in(folder.path(), &shared_engine(), Permits::per_core());
+        assert!(matches!(outcome.ending, Ending::Failed(_)), "{outcome:?}");
+        fs::write(folder.path().join("in.jsonl"), input(good)).expect("a scratch file");
+        let mut files = Vec::new();
+        for of in ["checkpoints", "out"] {
+            let entries = fs::read_dir(folder.path().join(of))
+                .expect("a folder")
+                .flatten();
+            files.extend(entries.map(|e| (e.path(), fs::read(e.path()).expect("a file"))));
+        }
+        files.sort();
+        let kept = Kept {
+            attack,
+            folder,
+            files,
+            golden,
+        };
+        let count = kept.manifests().len();
+        assert_eq!(count, 2, "checkpoints before the failure");
+        kept.goes_on("as it was", |_| {});
+        (kept, Left::now())
+    }
+
+    /// All as it was, but for what `damage` does.
+    fn after(&self, damage: impl FnOnce(&Path)) -> Ending {
+        for of in ["checkpoints", "out"] {
+            let folder = self.folder.path().join(of);
+            fs::remove_dir_all(&folder).expect("it was there");
+            fs::create_dir(&folder).expect("a folder");
+        }
+        for (path, bytes) in &self.files {
+            fs::write(path, bytes).expect("a scratch file");
+        }
+        damage(&self.folder.path().join("checkpoints"));
+        let attack = &self.attack;
+        let outcome = attack.run_in(self.folder.path(), &shared_engine(), Permits::per_core());
+        outcome.ending
+    }
+
+    /// Went on with the right results, or was refused: words then.
+    fn goes_on_or_refuses(&self, what: &str, damage: impl FnOnce(&Path)) -> Option<String> {
+        match self.after(damage) {
+            Ending::Finished => {
+                assert_eq!(results(self.folder.path()), self.golden, "{what}");
+                None
+            }
+            Ending::Failed(words) => Some(words),
+            Ending::Refused(words) => panic!("{what}: {words}"),
+        }
+    }
+
+    fn goes_on(&self, what: &str, damage: impl FnOnce(&Path)) {
+        let words = self.goes_on_or_refuses(what, damage);
+        assert_eq!(words, None, "{what}");
+    }
+
+    fn refuses(&self, what: &str, part: &str, damage: impl FnOnce(&Path)) {
+        let words = self.goes_on_or_refuses(what, damage);
+        assert!(
+            words.as_ref().is_some_and(|w| w.contains(part)),
+            "{what}: {words:?}"
+        );
+    }
+
+    /// Files of the checkpoints whose names begin so, in order.
+    fn named(&self, start: &str) -> Vec<&(PathBuf, Vec<u8>)> {
+        let name = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned());
+        let of = |path: &Path| path.parent().is_some_and(|p| p.ends_with("checkpoints"));
+        self.files
+            .iter()
+            .filter(|(path, _)| of(path) && name(path).is_some_and(|n| n.starts_with(start)))
+            .collect()
+    }
+
+    fn manifests(&self) -> Vec<&(PathBuf, Vec<u8>)> {
+        self.named("manifest-")
+    }
+
+    /// Files of state: all but manifests and what is nobody's state.
+    fn states(&self) -> Vec<&(PathBuf, Vec<u8>)> {
+        self.named("state")
+    }
+}
+
+/// What stands in the published parts.
+fn results(folder: &Path) -> Vec<String> {
+    let parts = fs::read_dir(folder.join("out"))
+        .expect("a folder")
+        .flatten();
+    let parts = parts.filter(|e| e.file_name().to_string_lossy().starts_with("part-"));
+    let texts = parts.map(|e| fs::read_to_string(e.path()).expect("a file"));
+    let mut lines: Vec<String> = texts
+        .flat_map(|t| t.lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    lines.sort();
+    lines
+}
+
+/// So many places, evenly over a length.
+fn places(len: usize, count: usize) -> impl Iterator<Item = usize> {
+    (0..count).map(move |n| n * len.saturating_sub(1) / count.max(1))
+}
+
+#[test]
+fn s01_s02_a_checkpoint_that_was_cut_or_changed_anywhere_is_passed_over() {
+    let _alone = alone();
+    let (kept, before) = Kept::new();
+    let newest = kept.manifests()[1];
+    for at in places(newest.1.len(), 6) {
+        kept.goes_on(&format!("cut at {at}"), |_| {
+            fs::write(&newest.0, &newest.1[..at]).expect("a scratch file");
+        });
+        kept.goes_on(&format!("bit flipped at {at}"), |_| {
+            let mut bytes = newest.1.clone();
+            bytes[at] ^= 1 << (at % 8);
+            fs::write(&newest.0, bytes).expect("a scratch file");
+        });
+    }
+    // Files of state are shared by both checkpoints, or of one of them: it goes on from the older one, or not at all.
+    assert!(!kept.states().is_empty());
+    for (path, bytes) in kept.states() {
+        for at in places(bytes.len(), 3) {
+            for cut in [true, false] {
+                let words = kept.goes_on_or_refuses(&format!("{} at {at}", path.display()), |_| {
+                    let mut bytes = bytes.clone();
+                    match cut {
+                        true => bytes.truncate(at),
+                        false => bytes[at] ^= 1 << (at % 8),
+                    }
+                    fs::write(path, bytes).expect("a scratch file");
+                });
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                assert!(
+                    words.is_none_or(|w| w.contains(&*name) && w.contains("--restore none")),
+                    "{name}"
+                );
+            }
+        }
+    }
+    drop(kept);
+    before.expect_nothing_new();
+}
+
+#[test]
+fn s03_s04_s06_what_stands_in_a_checkpoints_place_is_not_taken_for_it() {
+    let _alone = alone();
+    let (kept, before) = Kept::new();
+    let manifests: Vec<_> = kept.manifests().into_iter().cloned().collect();
+    let (older, newest) = (&manifests[0], &manifests[1]);
+    let write = |path: &Path, bytes: &[u8]| fs::write(path, bytes).expect("a scratch file");
+    // The older one under the newer one's name, and each under the other's.
+    kept.goes_on("older as newest", |_| write(&newest.0, &older.1));
+    kept.refuses("swapped", "--restore none", |_| {
+        write(&newest.0, &older.1);
+        write(&older.0, &newest.1);
+    });
+    // Each file of state in the place of each other.
+    let states: Vec<_> = kept.states().into_iter().cloned().collect();
+    for (n, (path, _)) in states.iter().enumerate() {
+        let other = &states[(n + 1) % states.len()];
+        if states.len() > 1 {
+            kept.goes_on_or_refuses(&format!("{} exchanged", path.display()), |_| {
+                write(path, &other.1)
+            });
+        }
+        kept.goes_on_or_refuses(&format!("{} gone", path.display()), |_| {
+            fs::remove_file(path).expect("it was there");
+        });
+    }
+    // Other things under its name.
+    for (what, put) in [
+        (
+            "nothing in it",
+            &(|path: &Path| write(path, b"")) as &dyn Fn(&Path),
+        ),
+        ("a folder", &|path| fs::create_dir(path).expect("a folder")),
+        ("a link to a file elsewhere", &|path| {
+            symlink("/etc/passwd", path).expect("a link")
+        }),
+        ("a link to itself", &|path| {
+            symlink(path, path).expect("a link")
+        }),
+        ("a device", &|path| {
+            symlink("/dev/zero", path).expect("a link")
+        }),
+        ("a pipe", &|path| {
+            let (mode, kind) = (rustix::fs::Mode::RUSR, rustix::fs::FileType::Fifo);
+            rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).expect("a pipe");
+        }),
+    ] {
+        kept.goes_on(what, |_| {
+            fs::remove_file(&newest.0).expect("it was there");
+            put(&newest.0);
+        });
+        kept.refuses(what, "--restore none", |_| {
+            for (path, _) in &manifests {
+                fs::remove_file(path).expect("it was there");
+                put(path);
+            }
+        });
+    }
+    // Of a version that is to come, in its first line as in what it says.
+    for (path, bytes) in &manifests {
+        let text = String::from_utf8_lossy(bytes);
+        let first = text.lines().next().expect("a head").to_owned();
+        assert!(first.starts_with("wasmill-manifest "), "{first}");
+        kept.goes_on_or_refuses("a later version", |_| {
+            let later = first.replace(|c: char| c.is_ascii_digit(), "9");
+            write(path, text.replacen(&first, &later, 1).as_bytes());
+        });
+    }
+    drop(kept);
+    before.expect_nothing_new();
+}
+
+#[test]
+fn s07_s08_s11_input_that_shrank_a_folder_of_yesterday_and_litter_lose_nothing_without_a_word() {
+    let _alone = alone();
+    let (kept, before) = Kept::new();
+    let file = kept.folder.path().join("in.jsonl");
+    let whole = fs::read(&file).expect("the input");
+    kept.refuses("input shrank", "in.jsonl", |_| {
+        fs::write(&file, &whole[..1_000]).expect("a scratch file")
+    });
+    fs::write(&file, &whole).expect("a scratch file");
+    // The folder as it was before the newest checkpoint: what was put out since is put out again, once.
+    let newest = kept.manifests()[1].0.clone();
+    kept.goes_on("yesterday's folder", |_| {
+        fs::remove_file(&newest).expect("it was there")
+    });
+    // What a process leaves that was killed ten thousand times.
+    kept.goes_on("litter", |folder| {
+        for n in 0..5_000 {
+            fs::write(folder.join(format!(".tmp-{n}")), "litter").expect("a scratch file");
+            let part = format!(".part-{n:010}-0000-000000.jsonl.tmp");
+            fs::write(folder.with_file_name("out").join(part), "{\"litter\":")
+                .expect("a scratch file");
+        }
+    });
+    let out = fs::read_dir(kept.folder.path().join("out"))
+        .expect("a folder")
+        .flatten();
+    let litter = out
+        .filter(|e| e.file_name().to_string_lossy().starts_with(".part-"))
+        .count();
+    assert_eq!(litter, 0, "parts in the making that nobody makes");
+    drop(kept);
+    before.expect_nothing_new();
+}
+
+#[test]
+fn s09_s10_compiled_code_that_this_host_did_not_write_is_not_run() {
+    let _alone = alone();
+    let before = Left::now();
+    let cache = tempfile::tempdir().expect("a scratch folder");
+    let engine = || {
+        Engine::new(EngineOptions {
+            cache: CacheDir::At(cache.path().to_path_buf()),
+            ..EngineOptions::new(Compiler::Child(host::program()))
+        })
+        .expect("the machine runs WebAssembly")
+    };
+    let load = |engine: &Engine, wat: &str| -> Plugin {
+        engine
+            .load(wat.as_bytes(), &LoadOptions::default())
+            .expect("a plugin")
+    };
+    let (one, two) = (
+        transform(&Guest::default()),
+        transform(&Guest {
+            memory: "4",
+            ..Guest::default()
+        }),
+    );
+    let first = engine();
+    load(&first, &one);
+    load(&first, &two);
+    let mut codes: Vec<PathBuf> = fs::read_dir(cache.path())
+        .expect("a folder")
+        .filter_map(|e| Some(e.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "code"))
+        .collect();
+    codes.sort();
+    let kept: Vec<Vec<u8>> = codes.iter().map(|c| fs::read(c).expect("a file")).collect();
+    assert_eq!(kept.len(), 2);
+    assert!(load(&engine(), &one).from_cache());
+    let all = |put: &dyn Fn(usize, &Path)| {
+        for (n, code) in codes.iter().enumerate() {
+            let _ = fs::remove_file(code);
+            put(n, code);
+        }
+        let engine = engine();
+        [
+            load(&engine, &one).from_cache(),
+            load(&engine, &two).from_cache(),
+        ]
+    };
+    let write = |path: &Path, bytes: &[u8]| fs::write(path, bytes).expect("a scratch file");
+    for at in places(kept[0].len().min(kept[1].len()), 12) {
+        let changed = all(&|n, path| {
+            let mut bytes = kept[n].clone();
+            bytes[at] ^= 1;
+            write(path, &bytes);
+        });
+        assert_eq!(changed, [false; 2], "changed at {at}");
+        assert_eq!(
+            all(&|n, path| write(path, &kept[n][..at])),
+            [false; 2],
+            "cut at {at}"
+        );
+    }
+    // That of the other plugin; a longer one; a link to the right one; that of another host, and nothing wrong with it.
+    assert_eq!(all(&|n, path| write(path, &kept[1 - n])), [false; 2]);
+    assert_eq!(
+        all(&|n, path| write(path, &[&kept[n][..], b"\0"].concat())),
+        [false; 2]
+    );
+    let aside = cache.path().join("aside");
+    write(&aside, &kept[0]);
+    assert_eq!(
+        all(&|_, path| symlink(&aside, path).expect("a link")),
+        [false; 2]
+    );
+    fs::remove_file(cache.path().join("key")).expect("there is a key");
+    assert_eq!(all(&|n, path| write(path, &kept[n])), [false; 2]);
+    // The machine code itself as a plugin: only its magic is looked at.
+    let magic = kept[0]
+        .windows(4)
+        .position(|w| w == b"\x7fELF")
+        .expect("machine code");
+    let error = first.load(&kept[0][magic..], &LoadOptions::default());
+    let error = error.err().map(|e| e.to_string()).unwrap_or_default();
+    assert!(
+        error.contains("an ELF binary (perhaps code compiled for this machine)"),
+        "{error}"
+    );
+    drop(first);
+    drop(cache);
+    before.expect_nothing_new();
+}
