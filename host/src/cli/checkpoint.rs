@@ -75,13 +75,13 @@ fn list(arguments: &PlaceArguments) -> Result<Exit, Exit> {
     for found in &found {
         match found {
             Found::Whole(m) => println!(
-                "{:>10}  {:>10}  {:>10}  {:>6}  {:>10}  {}",
+                "{:>10}  {:>10}  {:>10}  {:>6}  {:>10}{}",
                 m.epoch,
                 age(m),
                 show_bytes(size(m)),
                 m.files.len(),
                 m.positions.len(),
-                if m.finished { "finished" } else { "" }
+                if m.finished { "  finished" } else { "" }
             ),
             Found::Broken { epoch, why, .. } => say(&format!("{epoch:>10}  broken: {why}")),
             Found::Fence { .. } => {}

@@ -204,7 +204,7 @@ fn run_once(
         Started::Running(job) => job,
         Started::FinishedBefore(epoch) => {
             let note = format!(
-                "the job read all its input before (checkpoint {epoch}): nothing to do; --restore none starts it again"
+                "nothing to do: all was read before (checkpoint {epoch}); --restore none starts anew"
             );
             return Ok(Summary {
                 job: name,

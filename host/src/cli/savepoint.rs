@@ -88,8 +88,8 @@ fn nobody(place: &str, socket: &Path) -> String {
                 }
             };
             format!(
-                "no job runs here that keeps its checkpoints in {place}{store}: start it with `wasmill run`, or take a \
-                 checkpoint of it as it is (`wasmill run --restore MANIFEST`)"
+                "no job runs here that keeps its checkpoints in {place}{store}: `wasmill run` starts it, and goes on from \
+                 the newest of them"
             )
         }
     }

@@ -90,7 +90,7 @@ pub fn text(summary: &Summary) -> String {
         out.push_str(&fold("  ", 4, &text));
     }
     for note in &summary.notes {
-        out.push_str(&format!("  {note}\n"));
+        out.push_str(&fold("  ", 4, note));
     }
     out
 }
