@@ -8,31 +8,45 @@
 #[cfg(target_os = "linux")]
 const LARGE_PAGE: usize = 2 << 20;
 
+/// Since Linux 6.1 (the crate `libc` names it for glibc only).
+#[cfg(target_os = "linux")]
+const MADV_COLLAPSE: libc::c_int = 25;
+
+/// From so many bytes on what was moved is gathered: less a processor finds by itself.
+#[cfg(target_os = "linux")]
+const GATHERED_BYTES: usize = 16 << 20;
+
 /// Asks for large pages for a buffer's memory, as far as it covers whole ones. To be called when it was (re)allocated,
-/// before what is new of it is written: only memory that is touched for the first time comes in large pages at once.
-pub fn prefer<T>(buffer: &mut Vec<T>) {
+/// before what is new of it is written: that comes in large pages at once. `moved`: what is in it is at another address
+/// than before, which leaves it on small pages; if it is large, the system gathers it on large ones, at the cost of
+/// a copy.
+pub fn prefer<T>(buffer: &mut Vec<T>, moved: bool) {
     #[cfg(target_os = "linux")]
     {
-        let (start, bytes) = (
-            buffer.as_mut_ptr().cast::<u8>(),
-            buffer.capacity() * size_of::<T>(),
-        );
-        let skipped = start.align_offset(LARGE_PAGE);
-        let whole = bytes.saturating_sub(skipped) / LARGE_PAGE * LARGE_PAGE;
-        if whole > 0 {
-            // SAFETY: the range lies in the buffer's own allocation (`skipped + whole <= bytes`), which is borrowed for
-            // us alone; the advice changes neither its content nor what may be done with it.
-            unsafe {
-                libc::madvise(
-                    start.wrapping_add(skipped).cast(),
-                    whole,
-                    libc::MADV_HUGEPAGE,
-                );
-            }
+        let (all, filled) = (buffer.capacity(), buffer.len());
+        advise(buffer, all * size_of::<T>(), libc::MADV_HUGEPAGE);
+        if moved && filled * size_of::<T>() >= GATHERED_BYTES {
+            advise(buffer, filled * size_of::<T>(), MADV_COLLAPSE);
         }
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = buffer;
+    let _ = (buffer, moved);
+}
+
+/// Gives advice about the whole large pages in the first bytes of a buffer. A system that does not know it says so;
+/// then nothing happens.
+#[cfg(target_os = "linux")]
+fn advise<T>(buffer: &mut Vec<T>, bytes: usize, advice: libc::c_int) {
+    let start = buffer.as_mut_ptr().cast::<u8>();
+    let skipped = start.align_offset(LARGE_PAGE);
+    let whole = bytes.saturating_sub(skipped) / LARGE_PAGE * LARGE_PAGE;
+    if whole > 0 {
+        // SAFETY: the range lies in the buffer's own allocation (`skipped + whole <= bytes`, and these are no more than its
+        // capacity), which is borrowed for us alone; the advice changes neither its content nor what may be done with it.
+        unsafe {
+            libc::madvise(start.wrapping_add(skipped).cast(), whole, advice);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -41,7 +55,7 @@ mod tests {
     fn content_stays_whatever_the_size() {
         for len in [0, 1, 1 << 16, 3 << 20] {
             let mut buffer: Vec<u64> = (0..len).collect();
-            super::prefer(&mut buffer);
+            super::prefer(&mut buffer, true);
             assert!(buffer.iter().copied().eq(0..len));
         }
     }

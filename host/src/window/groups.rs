@@ -96,7 +96,7 @@ impl Slots {
         if (self.used + 1) * 5 > self.slots.len() * 3 {
             let slots = (self.slots.len() * 2).max(16);
             let mut new = vec![0; slots];
-            large_pages::prefer(&mut new);
+            large_pages::prefer(&mut new, false);
             let old = std::mem::replace(&mut self.slots, new);
             old.into_iter()
                 .filter(|slot| *slot != 0)
@@ -185,8 +185,9 @@ pub(super) struct Window {
 #[inline]
 pub(super) fn grow_gently<T>(all: &mut Vec<T>, more: usize) {
     if all.capacity() - all.len() < more && all.len() * size_of::<T>() > LARGE {
+        let before = all.as_ptr();
         all.reserve_exact(more.max(all.len() / 4));
-        large_pages::prefer(all);
+        large_pages::prefer(all, all.as_ptr() != before);
     }
 }
 

@@ -1,8 +1,7 @@
 //! Windows, sessions, joins and timers: the engine alone (criterion benches `window` and `join`, native functions in a
 //! plugin's place), then whole jobs with plugins, from made-up records into nothing.
 //!
-//! Records are made and read in the job's own CPU time, so a job that does nothing else is measured beside them: what
-//! is left is the exchange, the step, its plugin and its results.
+//! Records are made and read in the job's own CPU time, so jobs that do little else are measured beside them.
 
 use std::fs;
 use std::path::Path;
@@ -26,10 +25,10 @@ struct Job {
 
 const COUNT: &str = "aggregate = \"std.count\"";
 
-/// The first two do nothing with their records: what others take beyond them is their own.
+/// The first two only key their records: about what all others do before their step.
 const JOBS: [Job; 10] = [
     Job {
-        name: "records made, read, dropped",
+        name: "records made, read, keyed, dropped",
         step: "key = \"/k\"",
         keys: "{{int 0 10000}}",
         micros: 10,
@@ -123,7 +122,7 @@ pub fn run(args: &[String]) -> Result<()> {
     plugins::build()?;
     let folder = shell::target().join("bench/keyed");
     fs::create_dir_all(&folder).context("make target/bench/keyed")?;
-    println!("whole job                         CPU s  ns a record  M records per CPU-second");
+    println!("whole job                             CPU s  ns a record  M records per CPU-second");
     for job in &JOBS {
         let path = folder.join("job.toml");
         fs::write(&path, text(job)).context("write the job")?;
@@ -133,7 +132,7 @@ pub fn run(args: &[String]) -> Result<()> {
         })?;
         let records = job.records as f64 * job.sources as f64;
         println!(
-            "{:<32} {:>6.2} {:>12.0} {:>25.2}",
+            "{:<36} {:>6.2} {:>12.0} {:>25.2}",
             job.name,
             spent.cpu,
             spent.cpu * 1e9 / records,
