@@ -58,7 +58,7 @@ fn put(out: &mut [u8], at: usize, bytes: u64) {
 fn digits(n: u64) -> u64 {
     // Halves of four digits, then of two, then of one; each step is one multiplication for all halves at once: by
     // 10,486 / 2^20 a number below 10,000 is divided by 100, by 103 / 2^10 one below 100 by 10.
-    let fours = n / 10_000 | (n % 10_000) << 32;
+    let fours = (n / 10_000) | ((n % 10_000) << 32);
     let hundreds = ((fours * 10_486) >> 20) & 0x7f_0000_007f;
     let twos = hundreds | (fours - 100 * hundreds) << 16;
     let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
