@@ -5,6 +5,7 @@ use crate::config::plan::{KeyPointers, Port};
 use crate::keyed::{RowId, RowStore, TimeQueue, described, key_of, timestamp_of};
 use crate::plugin::{Join, RejectKind, Rejected};
 use crate::record::{Batch, NO_ROW, RowsBuilder};
+use crate::spill::Vault;
 use crate::state::{Extent, StateBuffer, StateRef};
 use crate::step::{Boundary, Output, Progress, Step, StepError};
 use crate::time::Watermark;
@@ -120,14 +121,20 @@ impl LookupStep {
             .on
             .as_ref()
             .map(|on| crate::format::keys(&mut batch, on).0);
+        let key_of = |row: usize| match &on {
+            None => key_of(&batch, row),
+            Some(keys) => arrow_array::Array::is_valid(keys, row).then(|| keys.value(row)),
+        };
+        if let Kept::Own(table) = &mut self.table {
+            table.fetch(
+                (0..batch.len).filter_map(|row| Some(key_of(row)).filter(Option::is_some)),
+            )?;
+        }
         let table = self.table.table();
         let (mut rows, mut found): (Vec<u32>, Vec<Option<RowId>>) =
             (Vec::with_capacity(batch.len), Vec::with_capacity(batch.len));
         for row in 0..batch.len {
-            let key = match &on {
-                None => key_of(&batch, row),
-                Some(keys) => arrow_array::Array::is_valid(keys, row).then(|| keys.value(row)),
-            };
+            let key = key_of(row);
             let at = if self.spec.as_of_ms.is_some() {
                 timestamp_of(&batch, row)
             } else {
@@ -259,6 +266,8 @@ impl Step for LookupStep {
                     "a table that was loaded from a file gets no updates".to_owned(),
                 ));
             };
+            let keys = (0..batch.len).map(|row| key_of(&batch, row));
+            table.fetch(keys.filter(Option::is_some))?;
             let rejected = table.update(&batch);
             if !rejected.is_empty() {
                 out.reject(&batch, rejected)?;
@@ -324,7 +333,10 @@ impl Step for LookupStep {
             // What records may still ask for: the input furthest behind decides.
             let least = at.inputs.iter().copied().min().unwrap_or(at.watermark);
             if let (false, Some(horizon)) = (least == Watermark::NONE, least.0.checked_sub(as_of)) {
-                table.forget_before(horizon);
+                // Nothing else is to be done at this boundary when it comes again.
+                if !table.forget_some_before(horizon)? {
+                    return Ok(Progress::More);
+                }
             }
         }
         Ok(Progress::Done)
@@ -340,7 +352,7 @@ impl Step for LookupStep {
 
     fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Result<Extent, StepError> {
         self.seal_restored();
-        Ok(self.snapshot_all(extent, into))
+        self.snapshot_all(extent, into)
     }
 
     fn restore(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {
@@ -367,5 +379,31 @@ impl Step for LookupStep {
             0
         };
         own + self.waiting.bytes() + self.order.bytes()
+    }
+
+    fn take_vault(&mut self, vault: Vault) -> bool {
+        match &mut self.table {
+            Kept::Own(table) => {
+                table.keys.set_vault(vault);
+                true
+            }
+            Kept::Loaded(_) => false,
+        }
+    }
+
+    /// Records that wait stay: they do for as long as the table lags behind.
+    fn shed(&mut self, bytes_max: usize) -> Result<(), StepError> {
+        let waiting = self.waiting.bytes() + self.order.bytes();
+        if let Kept::Own(table) = &mut self.table {
+            table.shed(bytes_max.saturating_sub(waiting))?;
+        }
+        Ok(())
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        match &self.table {
+            Kept::Own(table) => table.keys.disk_bytes(),
+            Kept::Loaded(_) => 0,
+        }
     }
 }

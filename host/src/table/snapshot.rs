@@ -20,15 +20,36 @@ use crate::step::{StepError, key_group};
 
 use super::LookupStep;
 use super::lookup::Kept;
+use super::versions::Versions;
 
 const VERSION: u8 = 1;
 pub(super) const TABLE: u8 = b't';
 const WAITING: u8 = b'w';
-const ROW: u8 = 0;
+pub(super) const ROW: u8 = 0;
 const DELETED: u8 = 1;
 
+/// Appends the versions of a key, as entries have them.
+pub(super) fn put_versions(
+    value: &mut Vec<u8>,
+    versions: &Versions,
+    rows: &mut StoredRows<'_, ()>,
+) {
+    value.push(VERSION);
+    for &(ts, id) in versions {
+        value.push(if id.is_some() { ROW } else { DELETED });
+        put_i64(value, ts);
+        if let Some(id) = id {
+            rows.put(value, id);
+        }
+    }
+}
+
 impl LookupStep {
-    pub(super) fn snapshot_all(&mut self, extent: Extent, into: &mut StateBuffer) -> Extent {
+    pub(super) fn snapshot_all(
+        &mut self,
+        extent: Extent,
+        into: &mut StateBuffer,
+    ) -> Result<Extent, StepError> {
         let told = into.takes_shared() || self.spec.on.is_none();
         let extent = match &mut self.table {
             Kept::Own(table) if told => {
@@ -44,21 +65,15 @@ impl LookupStep {
                 table
                     .keys
                     .snapshot(&keys, &[TABLE], into, |value, versions| {
-                        value.push(VERSION);
-                        for &(ts, id) in versions {
-                            value.push(if id.is_some() { ROW } else { DELETED });
-                            put_i64(value, ts);
-                            if let Some(id) = id {
-                                rows.put(value, id);
-                            }
-                        }
+                        put_versions(value, versions, &mut rows);
                     });
+                table.keys.snapshot_cold(extent, &[TABLE], into)?;
                 extent
             }
             _ => extent,
         };
         self.snapshot_waiting(extent, into);
-        extent
+        Ok(extent)
     }
 
     fn snapshot_waiting(&mut self, extent: Extent, into: &mut StateBuffer) {

@@ -21,7 +21,9 @@ fn spec(left: bool, as_of_ms: Option<i64>) -> LookupSpec {
 }
 
 fn step(spec: LookupSpec) -> LookupStep {
-    LookupStep::new(spec, Box::new(PairUp { reject: None }), None)
+    let mut step = LookupStep::new(spec, Box::new(PairUp { reject: None }), None);
+    assert!(step.take_vault(crate::spill::test_vault()));
+    step
 }
 
 fn pass(step: &mut LookupStep, records: i64, table: i64, out: &mut Collect) {
@@ -518,7 +520,15 @@ proptest! {
             (prop::collection::vec((0_u8..4, 0_i64..40), 0..8), prop::collection::vec((0_u8..3, 0_i64..40, any::<bool>()), 0..6), 0_i64..9, 0_i64..9, 1_usize..4, prop::option::weighted(0.25, 1_usize..4)),
             1..10,
         ),
+        sheds in prop::collection::vec(0_usize..6, 8),
     ) {
+        let mut sheds = sheds.into_iter().cycle();
+        let mut shed = |task: &mut LookupStep| {
+            let quarters = sheds.next().expect("it is endless");
+            if quarters < 4 {
+                task.shed(task.state_bytes() * quarters / 4).expect("there is room");
+            }
+        };
         let spec = spec(left, as_of);
         let mut model = Model { left, as_of, versions: BTreeMap::new(), waiting: Vec::new(), main: Vec::new() };
         let mut snapshots = chains(1);
@@ -531,7 +541,9 @@ proptest! {
                 snapshots = chains(count);
                 tasks = (0..count).map(|_| step(spec.clone())).collect();
                 for entry in entries {
-                    tasks[task_of(entry.key_group, count)].restore(entry.as_ref()).expect("own entries");
+                    let task = &mut tasks[task_of(entry.key_group, count)];
+                    task.restore(entry.as_ref()).expect("own entries");
+                    shed(task);
                 }
                 tasks.iter_mut().for_each(|t| t.resume(at(&[Watermark(record_w), Watermark(table_w)], 0)));
             }
@@ -549,11 +561,13 @@ proptest! {
                 }
                 for some in updates.chunks(size) {
                     task.on_batch(1, own(some), &mut out).expect("taken");
+                    shed(task);
                 }
                 if size == 1 {
                     snapshots[t].take(task);
                 }
                 pass(task, record_w, table_w, &mut out);
+                shed(task);
                 if size == 2 {
                     snapshots[t].take(task);
                 }
@@ -564,6 +578,12 @@ proptest! {
             model.main.sort();
         }
         prop_assert_eq!(out.main, model.main);
+        for task in &mut tasks {
+            if let super::lookup::Kept::Own(table) = &mut task.table {
+                let names: Vec<String> = (0..4).map(|key| format!("k{key}")).collect();
+                table.fetch(names.iter().map(|name| Some(name.as_bytes()))).expect("it comes back");
+            }
+        }
         let versions: usize = model.versions.values().map(|v| v.iter().filter(|v| v.1.is_some()).count()).sum();
         prop_assert_eq!(tasks.iter().map(|t| t.table.table().rows.len()).sum::<usize>(), versions);
         prop_assert_eq!(tasks.iter().map(|t| t.waiting.len()).sum::<usize>(), model.waiting.len());

@@ -14,7 +14,7 @@ pub struct Table {
     pub(super) rows: RowStore<()>,
     pub(super) keys: KeyMap<Versions>,
     /// Versions to look at when the past is dropped: (time, key).
-    superseding: TimeQueue,
+    pub(super) superseding: TimeQueue,
 }
 
 /// In order of time; without a row: deleted. In plain tables one, of the least time.
