@@ -68,6 +68,25 @@ impl JoinBounds {
         clamp(partners_wide(self, side, ts).1)
     }
 
+    /// The latest time of rows of `side` that have found all their partners once nothing at or before `gone` is expected
+    /// any more. None: there are none.
+    pub(super) fn gone_until(&self, side: Side, gone: i64) -> Option<i64> {
+        if gone == i64::MAX {
+            return Some(i64::MAX);
+        }
+        let wide = i128::from(gone);
+        let until = match *self {
+            // All rows are as far from their last match.
+            JoinBounds::Interval { .. } => wide - partners_wide(self, side, 0).1,
+            JoinBounds::Window { size, offset } => {
+                let (size, offset) = (i128::from(size.max(1)), i128::from(offset));
+                // Windows end behind a multiple of their size.
+                (wide + 1 - offset).div_euclid(size) * size + offset - 1
+            }
+        };
+        (until >= i128::from(i64::MIN)).then(|| clamp(until))
+    }
+
     /// A row is late once nothing at or before this is expected any more: its own time, or its window's last.
     #[inline]
     pub(super) fn late_after(&self, side: Side, ts: i64) -> i64 {

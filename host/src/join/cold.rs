@@ -9,9 +9,9 @@ use crate::record::codec::{Reader, put_bytes, put_i64};
 use crate::state::{Extent, Mark, StateBuffer};
 use crate::step::{Step, StepError, key_group};
 
+use super::Side;
 use super::snapshot::{MATCHED, VERSION, put_name};
 use super::step::{Beside, Half, JoinStep, Lists};
-use super::{JoinBounds, JoinKind, Side};
 
 /// Keys brought back at once; few in tests, so that it takes several turns.
 const KEYS_A_TURN: usize = if cfg!(test) { 2 } else { 4096 };
@@ -57,14 +57,10 @@ fn rows(value: &[u8]) -> impl Iterator<Item = SpilledRow<'_>> {
     })
 }
 
-/// A key is wanted back when the first of its rows has found all its partners.
-fn dues(bounds: &JoinBounds, lists: &Lists) -> Dues {
-    let first = |side, list: &TimeList| Some(bounds.last_match(side, list.all().first()?.0));
-    let firsts = [
-        first(Side::Left, &lists.left),
-        first(Side::Right, &lists.right),
-    ];
-    [firsts.into_iter().flatten().min(), None, None]
+/// A key is wanted back when the first of its rows is to be forgotten. Rows of a side are in order of their times.
+fn dues(lists: &Lists) -> Dues {
+    let first = |list: &TimeList| Some(list.all().first()?.0);
+    [first(&lists.left), first(&lists.right), None]
 }
 
 impl JoinStep {
@@ -111,7 +107,6 @@ impl JoinStep {
             }
             let numbers: Vec<u32> = (0..batch.len as u32).collect();
             let mut ids = Vec::new();
-            let bounds = &self.spec.bounds;
             let half = match side {
                 Side::Left => &mut self.left,
                 Side::Right => &mut self.right,
@@ -125,24 +120,33 @@ impl JoinStep {
                         .touch(id, &mut half.rows.beside_mut(id).mark, all);
                 }
                 self.keys.get_mut(beside.key).of(side).insert(beside.ts, id);
-                half.expiry.push(bounds.last_match(side, beside.ts), id);
+                half.expiry.push(beside.ts, id);
             }
         }
         Ok(())
     }
 
-    /// Brings back the next keys with rows that are to be forgotten by `gone`. Answers the time up to which nothing is
-    /// missing now.
+    /// Brings back the next keys with rows that are to be forgotten by `gone`. Answers the time of rows up to which
+    /// nothing is missing now: rows of both sides come out in order of their times, though they are not forgotten at the
+    /// same time. The greatest: nothing is missing at all.
     pub(super) fn bring_due(&mut self, gone: i64) -> Result<i64, StepError> {
-        // Rows of both sides come out in order of their own times, which is not that in which they are forgotten.
-        let most = match self.spec.kind {
-            JoinKind::Full => usize::MAX,
-            _ => KEYS_A_TURN,
-        };
-        let (list, until) = self.keys.due_whole(0, gone, most)?;
-        let key = |name| key_of_entry(name).expect(WHOLE);
-        self.fetch(list.iter().map(|(_, name)| key(name)))?;
-        self.keys.pass(0, until, None)?;
+        let mut lists = Vec::new();
+        let mut until = i64::MAX;
+        for (clock, side) in SIDES.into_iter().enumerate() {
+            let Some(gone) = self.spec.bounds.gone_until(side, gone) else {
+                continue;
+            };
+            let (list, whole) = self.keys.due_whole(clock, gone, KEYS_A_TURN)?;
+            if whole < gone {
+                until = until.min(whole);
+            }
+            lists.push((clock, gone, list));
+        }
+        for (clock, gone, list) in lists {
+            let now = list.iter().take_while(|(time, _)| *time <= until);
+            self.fetch(now.map(|(_, name)| key_of_entry(name).expect(WHOLE)))?;
+            self.keys.pass(clock, gone.min(until), None)?;
+        }
         Ok(until)
     }
 
@@ -159,13 +163,8 @@ impl JoinStep {
             return Ok(());
         }
         let JoinStep {
-            spec,
-            keys,
-            left,
-            right,
-            ..
+            keys, left, right, ..
         } = self;
-        let bounds = &spec.bounds;
         let mut left_rows = StoredRows::of(&left.rows);
         let mut right_rows = StoredRows::of(&right.rows);
         let mut bytes = Vec::new();
@@ -189,9 +188,9 @@ impl JoinStep {
                 }
             }
         };
-        let new = keys.evict(leaving, encode, |lists| dues(bounds, lists))?;
-        left.renew(Side::Left, bounds, &new, keys);
-        right.renew(Side::Right, bounds, &new, keys);
+        let new = keys.evict(leaving, encode, dues)?;
+        left.renew(Side::Left, &new, keys);
+        right.renew(Side::Right, &new, keys);
         Ok(())
     }
 
@@ -205,7 +204,7 @@ impl JoinStep {
         for id in self.keys.ids() {
             let lists = self.keys.get(id);
             let count = lists.left.all().len() + lists.right.all().len();
-            if count > 0 && self.keys.may_leave(&dues(&self.spec.bounds, lists)) {
+            if count > 0 && self.keys.may_leave(&dues(lists)) {
                 let newest = newest(&self.left, &lists.left).max(newest(&self.right, &lists.right));
                 may_leave.push((newest, count, id));
             }
@@ -250,7 +249,7 @@ impl JoinStep {
 impl Half {
     /// Drops the rows of keys that left; what stays is made anew, as small as it can be. `new`: numbers of keys by their
     /// old ones.
-    fn renew(&mut self, side: Side, bounds: &JoinBounds, new: &[KeyId], keys: &mut KeyMap<Lists>) {
+    fn renew(&mut self, side: Side, new: &[KeyId], keys: &mut KeyMap<Lists>) {
         let old = std::mem::take(&mut self.rows);
         self.expiry = TimeQueue::default();
         let key_of = |id: RowId| new[old.beside(id).key as usize];
@@ -271,8 +270,7 @@ impl Half {
             self.rows.keep(&batch, &rows, besides, &mut ids);
             for (&old_id, &id) in in_order.iter().zip(&ids) {
                 new_ids[old_id as usize] = id;
-                let ts = self.rows.beside(id).ts;
-                self.expiry.push(bounds.last_match(side, ts), id);
+                self.expiry.push(self.rows.beside(id).ts, id);
             }
         }
         let of = |id: u32| new_ids.get(id as usize).copied();

@@ -32,8 +32,8 @@ pub struct JoinStep {
     pub(super) next_arrival: u64,
     /// Nothing at or before this is expected any more, lateness included. None: nothing is known.
     gone: Option<i64>,
-    /// Rows to be forgotten until then were collected.
-    collected: Option<i64>,
+    /// All rows that are to be forgotten are in `due`; else there are more beyond memory.
+    collected: bool,
     pub(super) due: Vec<Due>,
     due_done: usize,
     /// Keys that may have no rows any more.
@@ -60,7 +60,8 @@ impl Lists {
 #[derive(Debug, Default)]
 pub(super) struct Half {
     pub(super) rows: RowStore<Beside>,
-    /// When rows are to be forgotten. Entries of rows that went before are passed over.
+    /// Rows in order of their times, which is that in which they are forgotten. Entries of rows that went before are
+    /// passed over.
     pub(super) expiry: TimeQueue,
     /// Rows from a checkpoint, until there are enough for a chunk.
     pub(super) restored: RowsBuilder,
@@ -121,7 +122,7 @@ impl JoinStep {
             right: Half::default(),
             next_arrival: 0,
             gone: None,
-            collected: None,
+            collected: true,
             due: Vec::new(),
             due_done: 0,
             doubtful: Vec::new(),
@@ -166,7 +167,6 @@ impl JoinStep {
 
     /// Puts `rows` of `batch` into state, ids into the lists of their keys.
     pub(super) fn keep(&mut self, side: Side, batch: &Batch, rows: &[u32], beside: &[Beside]) {
-        let bounds = self.spec.bounds.clone();
         let half = match side {
             Side::Left => &mut self.left,
             Side::Right => &mut self.right,
@@ -179,7 +179,7 @@ impl JoinStep {
             half.touched
                 .touch(id, &mut half.rows.beside_mut(id).mark, all);
             self.keys.get_mut(row.key).of(side).insert(row.ts, id);
-            half.expiry.push(bounds.last_match(side, row.ts), id);
+            half.expiry.push(row.ts, id);
         }
     }
 
@@ -208,14 +208,12 @@ impl JoinStep {
 
     /// Makes the queues anew where most entries are of rows that went before (semi and anti joins).
     fn drop_stale(&mut self) {
-        let bounds = self.spec.bounds.clone();
         for side in [Side::Left, Side::Right] {
             let half = self.half(side);
             if half.expiry.len() > 2 * half.rows.len() + STALE_MIN {
                 half.expiry = TimeQueue::default();
                 for id in half.rows.ids() {
-                    half.expiry
-                        .push(bounds.last_match(side, half.rows.beside(id).ts), id);
+                    half.expiry.push(half.rows.beside(id).ts, id);
                 }
             }
         }
@@ -318,20 +316,22 @@ impl JoinStep {
         Ok(())
     }
 
-    /// Collects the rows that are to be forgotten until `gone`, those that come out first and in order.
-    fn collect_due(&mut self, gone: i64) {
+    /// Collects the rows that are to be forgotten and are no younger than `until`, those that come out first and in order.
+    fn collect_due(&mut self, gone: i64, until: i64) {
         let (mut alone, mut silent) = (Vec::new(), Vec::new());
         for side in [Side::Left, Side::Right] {
             let outer = self.outer(side);
-            let bounds = self.spec.bounds.clone();
+            let Some(gone) = self.spec.bounds.gone_until(side, gone) else {
+                continue;
+            };
             let half = self.half(side);
-            for (expiry, id) in half.expiry.pop_until(gone) {
+            for (ts, id) in half.expiry.pop_until(gone.min(until)) {
                 // The row may have gone before, and its number may be another's now.
                 if !half.rows.contains(id) {
                     continue;
                 }
                 let beside = half.rows.beside_mut(id);
-                if beside.due || bounds.last_match(side, beside.ts) != expiry {
+                if beside.due || beside.ts != ts {
                     continue;
                 }
                 beside.due = true;
@@ -581,8 +581,8 @@ impl Step for JoinStep {
             self.due_done = 0;
             if let Some(gone) = self.gone {
                 let until = self.bring_due(gone)?;
-                self.collect_due(until);
-                self.collected = Some(until);
+                self.collect_due(gone, until);
+                self.collected = until == i64::MAX;
             }
         }
         let rest = &self.due[self.due_done..];
@@ -616,10 +616,10 @@ impl Step for JoinStep {
         self.due = Vec::new();
         self.due_done = 0;
         self.drop_stale();
-        Ok(if self.collected < self.gone {
-            Progress::More
-        } else {
+        Ok(if self.collected {
             Progress::Done
+        } else {
+            Progress::More
         })
     }
 
