@@ -322,6 +322,13 @@ impl ColdKeys {
         self.settle()
     }
 
+    /// A clock begins anew: all that it wanted back came back.
+    pub fn forget_times(&mut self, clock: usize) {
+        // An empty one, too, says of all times up to where it was passed that they are gone.
+        self.dues[clock] = self.states.sibling();
+        (self.next[clock], self.passed[clock]) = (None, None);
+    }
+
     /// Tells of all keys that are not in memory (or of some: all that left since the last snapshot), whether they left since
     /// then, and their values.
     pub fn each(

@@ -553,13 +553,9 @@ impl FixedWindows {
         for window in windows {
             let w = &self.windows[window as usize];
             let mut groups: Vec<u32> = (0..w.groups.len() as u32).collect();
+            groups.retain(|group| !self.is_unborn(window, *group));
             w.sort(&mut groups);
-            for group in groups {
-                if !self.is_unborn(window, group) {
-                    self.fire(core, window, group)?;
-                    self.flush_full(core, out)?;
-                }
-            }
+            self.fire_window(core, window, groups, out)?;
         }
         Ok(())
     }

@@ -81,6 +81,27 @@ impl FixedWindows {
         }
     }
 
+    /// Fires groups of a window that stays: these, which are in order of their keys, and those in the vault.
+    pub fn fire_window(
+        &mut self,
+        core: &mut Core,
+        window: u32,
+        mut groups: Vec<u32>,
+        out: &mut dyn Output,
+    ) -> Result<(), StepError> {
+        groups.reverse();
+        let spilled = self.spilled_firing(window, true, true);
+        let mut firing = Firing {
+            window,
+            groups,
+            spilled,
+        };
+        while self.fire_some(core, &mut firing)? {
+            core.flush(out)?;
+        }
+        Ok(())
+    }
+
     /// Fires groups of a window, wherever they are, in order of their keys, until there is a batch of results. Whether
     /// there is more to do.
     fn fire_some(&mut self, core: &mut Core, firing: &mut Firing) -> Result<bool, StepError> {

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use super::Emit;
 use super::core::Core;
 use super::session::Sessions;
+use super::session_spill::Turn;
 use super::time::{Move, StepTime, next_multiple};
 use crate::plugin::TimeDomain;
 use crate::step::{Boundary, Output, Progress, StepError, WholeFiring};
@@ -13,6 +14,8 @@ use crate::step::{Boundary, Output, Progress, StepError, WholeFiring};
 #[derive(Debug)]
 pub(super) struct Closing {
     to: StepTime,
+    /// Nothing is left to do at this boundary after it.
+    last: bool,
     /// Sessions that fire, the next one last once they are in order.
     firing: Vec<u32>,
     in_order: bool,
@@ -37,8 +40,11 @@ impl Sessions {
         let mut closing = match self.closing.take() {
             Some(closing) => closing,
             None => {
-                let to = self.bring_due(core, core.time.after(&core.spec, at))?;
-                let closing = self.plan_boundary(core, to);
+                let to = core.time.after(&core.spec, at);
+                let due = Move::new(core.time, to, &core.spec.trigger).due;
+                let open_fires = due || core.fires_each_boundary();
+                let turn = self.next_turn(core, to, open_fires)?;
+                let closing = self.plan_boundary(core, turn);
                 if closing.firing.len() > ORDERED_AT_ONCE {
                     self.closing = Some(closing);
                     return Ok(Progress::More);
@@ -71,24 +77,24 @@ impl Sessions {
         core.flush(out)?;
         core.time = closing.to;
         core.fires_whole = false;
-        // More sessions beyond memory may close.
-        Ok(if core.time == core.time.after(&core.spec, at) {
+        // More sessions beyond memory may have something to do.
+        Ok(if closing.last {
             Progress::Done
         } else {
             Progress::More
         })
     }
 
-    fn plan_boundary(&mut self, core: &Core, to: StepTime) -> Closing {
-        let step = Move::new(core.time, to, &core.spec.trigger);
+    fn plan_boundary(&mut self, core: &Core, turn: Turn) -> Closing {
+        let to = turn.to;
+        let from = core.time;
         let retention = core.retention;
-        let open_fires = step.due || core.fires_each_boundary();
         let whole = core.spec.emit == Emit::Append && !core.discards();
         let (mut firing, mut going, mut any_closes) = (Vec::new(), Vec::new(), false);
         for id in self.due(to.passed) {
             let end = self.all[id as usize].end;
             let closes_now =
-                retention.is_closed(end, to.passed) && !retention.is_closed(end, step.from.passed);
+                retention.is_closed(end, to.passed) && !retention.is_closed(end, from.passed);
             any_closes |= closes_now;
             let fires = self.all[id as usize].count > 0 && retention.is_closed(end, to.passed)
                 || whole && closes_now;
@@ -103,7 +109,8 @@ impl Sessions {
         }
         if core.tracks_changes() {
             let everything = core.spec.emit == Emit::Complete
-                && (core.fires_whole || self.changed > 0 && (open_fires || any_closes));
+                && (core.fires_whole
+                    || self.changed > 0 && (turn.open_until.is_some() || any_closes));
             if everything {
                 firing = self.live();
                 going.clear();
@@ -113,7 +120,9 @@ impl Sessions {
                 dirty.retain(|id| {
                     let s = &self.all[*id as usize];
                     let changed = s.count > 0;
-                    if changed && (open_fires || retention.is_closed(s.end, to.passed)) {
+                    let fires = turn.open_until.is_some_and(|until| s.end <= until)
+                        || retention.is_closed(s.end, to.passed);
+                    if changed && fires {
                         firing.push(*id);
                         return false;
                     }
@@ -128,6 +137,7 @@ impl Sessions {
         }
         Closing {
             to,
+            last: turn.last,
             firing,
             in_order: false,
             going,

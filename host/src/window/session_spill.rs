@@ -1,8 +1,11 @@
-//! Sessions beyond memory: a key leaves with all its sessions, and comes back when it has records, or when the first of
-//! its sessions closes.
+//! Sessions beyond memory: a key leaves with all its sessions, and comes back when it has records, when the first of its
+//! sessions closes (or is past), or when those fire that changed.
 //!
-//! Only for windows that fire at their close and at no other time. Then a move of time may be cut into several, each up
-//! to a time until which all that closes was brought back: results come out in the same order.
+//! A move of time is cut into several, each up to a time until which all that closes was brought back; then those fire
+//! that changed and are open, each time up to an end until which all of them were brought back. Results come out in the
+//! same order as if all had been in memory.
+//!
+//! Not in complete mode: there all sessions are looked at each time.
 
 use std::cmp::Reverse;
 
@@ -21,11 +24,28 @@ const KEYS_A_TURN: usize = if cfg!(test) { 2 } else { 4096 };
 
 const WHOLE: &str = "a vault gives back what was put in";
 
+/// Clock of closing, and of being past.
+const CLOSING: usize = 0;
+/// Not a clock: ends of sessions that changed since they fired.
+pub(super) const CHANGED: usize = 1;
+
+/// What a boundary does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Turn {
+    /// Where time stands after it.
+    pub to: StepTime,
+    /// Open sessions that changed fire, if they end by then.
+    pub open_until: Option<i64>,
+    /// Nothing is left to do after it.
+    pub last: bool,
+}
+
 /// A session as the vault has it.
 struct SpilledSession<'a> {
     mark: Mark,
     start: i64,
     end: i64,
+    count: u64,
     acc: &'a [u8],
 }
 
@@ -44,6 +64,7 @@ fn sessions(value: &[u8]) -> impl Iterator<Item = SpilledSession<'_>> {
             },
             start: from.i64().expect(WHOLE),
             end: from.i64().expect(WHOLE),
+            count: from.i64().expect(WHOLE) as u64,
             acc: from.bytes().expect(WHOLE),
         })
     })
@@ -85,6 +106,11 @@ impl Sessions {
                 self.keys[key].of.push(id);
                 let s = &mut self.all[id as usize];
                 (s.key, s.start, s.end) = (key, session.start, session.end);
+                // It is among those that changed, wherever it is.
+                s.count = session.count;
+                if session.count > 0 {
+                    self.dirty.push(id);
+                }
                 s.mark.stored = stored || session.mark.stored;
                 if !stored && session.mark.changed {
                     self.touch(id);
@@ -97,26 +123,65 @@ impl Sessions {
         Ok(result?)
     }
 
-    /// Brings back the next keys with sessions that close, if time moves to `to`. Answers the time up to which nothing is
-    /// missing now.
-    pub fn bring_due(&mut self, core: &Core, to: StepTime) -> Result<StepTime, StepError> {
+    /// Brings back what is needed for the next turn of a boundary that moves time to `to`. `open_fires`: those that
+    /// changed are to fire, open ones too.
+    pub fn next_turn(
+        &mut self,
+        core: &Core,
+        to: StepTime,
+        open_fires: bool,
+    ) -> Result<Turn, StepError> {
+        let closed = self.bring(core, CLOSING, to.passed)?;
+        let still = StepTime {
+            passed: closed,
+            ..core.time
+        };
+        let changed = self.cold.as_ref().and_then(|cold| cold.next_due(CHANGED));
+        let turn = if closed < to.passed || open_fires && changed.is_some() && still != core.time {
+            Turn {
+                to: still,
+                open_until: None,
+                last: false,
+            }
+        } else if !open_fires {
+            Turn {
+                to,
+                open_until: None,
+                last: true,
+            }
+        } else {
+            let until = self.bring(core, CHANGED, i64::MAX)?;
+            let last = until == i64::MAX;
+            if let (true, Some(cold)) = (last, &mut self.cold) {
+                // Whatever changes from now on fires another time, and may end at any.
+                cold.forget_times(CHANGED);
+            }
+            Turn {
+                to: if last { to } else { still },
+                open_until: Some(until),
+                last,
+            }
+        };
+        Ok(turn)
+    }
+
+    /// Brings back the next keys that a clock wants back until a time. Answers the time up to which nothing is missing
+    /// now.
+    fn bring(&mut self, core: &Core, clock: usize, until: i64) -> Result<i64, StepError> {
         let Some(cold) = &self.cold else {
-            return Ok(to);
+            return Ok(until);
         };
         // Sessions with one end come out in order of their starts: all of them, or none.
-        let (list, until) = cold.due_whole(0, to.passed, KEYS_A_TURN)?;
+        let (list, until) = cold.due_whole(clock, until, KEYS_A_TURN)?;
         let key = |name| crate::keyed::key_of_entry(name).expect(WHOLE);
         let keys = list.iter().map(|(_, name)| key(name));
         let absent = keys.filter(|key| self.keys.find(core.hasher.hash(*key), *key).is_none());
         let absent = absent.collect();
         self.take_back(core, absent)?;
         if let Some(cold) = &mut self.cold {
-            cold.pass(0, until, None)?;
+            cold.pass(clock, until, None)?;
         }
-        Ok(StepTime {
-            passed: until,
-            ..if until == to.passed { to } else { core.time }
-        })
+        Ok(until)
     }
 
     /// Makes sessions take no more memory than about so many bytes: keys go that were touched longest ago.
@@ -159,6 +224,7 @@ impl Sessions {
                 value.push(u8::from(s.mark.stored) | u8::from(s.mark.changed) << 1);
                 put_i64(value, s.start);
                 put_i64(value, s.end);
+                put_i64(value, s.count as i64);
                 put_bytes(value, self.accs.get(id as usize));
             }
         };
@@ -170,9 +236,20 @@ impl Sessions {
 
     /// When a key is wanted back.
     fn dues(&self, core: &Core, key: u32) -> Dues {
-        let sessions = self.keys[key].of.iter();
-        let ends = sessions.map(|id| core.retention.close_at(self.all[*id as usize].end));
-        [ends.min(), None, None]
+        let sessions = || {
+            let ids = self.keys[key].of.iter();
+            ids.map(|id| &self.all[*id as usize])
+        };
+        let closing = |s: &Session| {
+            let closed = core.retention.is_closed(s.end, core.time.passed);
+            match closed && s.count == 0 {
+                true => core.retention.past_at(s.end),
+                // One that is closed and got a late record fires at the next boundary: it stays.
+                false => core.retention.close_at(s.end),
+            }
+        };
+        let changed = sessions().filter(|s| s.count > 0).map(|s| s.end);
+        [sessions().map(closing).min(), changed.min(), None]
     }
 
     /// Drops keys (their numbers, in order): what stays is made anew, as small as it can be.
@@ -180,6 +257,7 @@ impl Sessions {
         let old = std::mem::take(self);
         let mut new_ids = vec![NONE; old.all.len()];
         self.keys.stamp = old.keys.stamp;
+        self.changed = old.changed;
         let mut staying: Vec<u32> = old.keys.live().collect();
         staying.retain(|key| gone.binary_search(key).is_err());
         staying.sort_unstable();
@@ -195,6 +273,9 @@ impl Sessions {
                 self.keys[key].of.push(new);
                 if s.deadline != NO_TIMESTAMP {
                     self.deadlines.push(Reverse((s.deadline, new)));
+                }
+                if s.count > 0 {
+                    self.dirty.push(new);
                 }
                 new_ids[id as usize] = new;
             }
@@ -223,7 +304,7 @@ impl Sessions {
                         key,
                         start: session.start,
                         end: session.end,
-                        count: 0,
+                        count: session.count,
                         newest: NO_TIMESTAMP,
                         acc: session.acc,
                     };

@@ -294,8 +294,8 @@ impl Step for WindowStep {
 
     fn take_vault(&mut self, vault: Vault) -> bool {
         if let Windows::Session(sessions, _) = &mut self.windows {
-            // Those that fire at other times than their close look at all sessions then.
-            let fits = !self.core.tracks_changes();
+            // In complete mode all sessions are looked at each time.
+            let fits = self.core.spec.emit != Emit::Complete;
             sessions.cold = fits.then(|| ColdKeys::new(vault));
             return fits;
         }
@@ -303,11 +303,8 @@ impl Step for WindowStep {
             counts.cold = Some(ColdKeys::new(vault));
             return true;
         }
-        // A firing of everything in the middle of a batch goes through memory only.
-        let fits = matches!(self.windows, Windows::Fixed(_) | Windows::Sliced(_))
-            && !self.core.spec.fires_all_inside();
-        self.core.vault = fits.then_some(vault);
-        fits
+        self.core.vault = Some(vault);
+        true
     }
 
     fn shed(&mut self, bytes_max: usize) -> Result<(), StepError> {
