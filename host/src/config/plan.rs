@@ -85,6 +85,8 @@ pub struct StatePlan {
     pub max: Option<u64>,
     /// Bytes of a key.
     pub key_max: u64,
+    /// Bytes of what a step keeps of one key, where it moves to disk.
+    pub value_max: u64,
     /// The folder in which that of the job is made.
     pub path: PathBuf,
 }

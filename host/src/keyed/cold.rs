@@ -176,6 +176,7 @@ impl ColdKeys {
             value.clear();
             value.extend_from_slice(&self.snapshots.to_le_bytes());
             encode(id, &mut value);
+            self.states.check_value(key(id), value.len())?;
             states.set(&name, &value)?;
         }
         buried.try_for_each(|gone| states.delete(gone))?;

@@ -229,7 +229,10 @@ impl Aggregate for GuestAggregate {
                 if init.len() as u64 > max {
                     return Err(Wrong::limit(
                         RejectKind::StateLimit,
-                        format!("an accumulator of {} bytes, more than {max}", init.len()),
+                        format!(
+                            "a new accumulator has {} bytes, more than the plugin's limit state ({max}): raise state",
+                            init.len()
+                        ),
                     ));
                 }
                 Ok(Arc::<[u8]>::from(init))
@@ -602,7 +605,9 @@ fn accumulators(answer: BytesResult, expected: usize, bytes_max: u64) -> Result<
             .expect("one is the largest");
         return Err(Wrong::limit(
             RejectKind::StateLimit,
-            format!("the accumulator of group {row} has {largest} bytes, more than {bytes_max}"),
+            format!(
+                "the accumulator of group {row} has {largest} bytes, more than the plugin's limit state ({bytes_max}): keep less of a key, or raise state"
+            ),
         ));
     }
     Ok(Blobs::from_parts(answer.offsets, answer.data))

@@ -371,7 +371,9 @@ fn states_of(answer: &StatesResult, expected: usize, bytes_max: u64) -> Result<S
         if len > bytes_max {
             return Err(Wrong::limit(
                 RejectKind::StateLimit,
-                format!("the state of group {group} has {len} bytes, more than {bytes_max}"),
+                format!(
+                    "the state of group {group} has {len} bytes, more than the plugin's limit state ({bytes_max}): keep less of a key, or raise state"
+                ),
             ));
         }
         let there = answer.present[group] == 1;

@@ -79,7 +79,8 @@ impl Assembly {
         let names = OriginNames::new(plan.sources.iter().map(|s| s.name.as_str()));
         let tables = load_tables(&plan)?;
         let budget = StateBudget::new(plan.state.memory, plan.state.max);
-        let scratch = Arc::new(Scratch::new(&plan.state.path, &plan.name));
+        let scratch = Scratch::new(&plan.state.path, &plan.name);
+        let scratch = Arc::new(scratch.with_value_max(plan.state.value_max));
         Ok(Assembly {
             plan,
             graph,
@@ -307,6 +308,7 @@ impl Assembly {
                 .place(),
             state_bytes: (0, 0),
             ledger,
+            scratch: Arc::clone(&self.scratch),
             counters: Arc::clone(&self.counters),
         }
     }

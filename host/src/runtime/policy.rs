@@ -1,18 +1,22 @@
 //! What becomes of records that fail: counted, sent to the errors port, or the end of the job.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
 use crate::config::plan::OnError;
-use crate::plugin::Rejected;
+use crate::plugin::{RejectKind, Rejected};
 use crate::record::{Batch, ErrorInfo, NodeIndex, Origin, Origins};
 use crate::source::PartitionReader;
 use crate::step::StepError;
 
 /// Dead letters and rejected rows kept in memory at once: longer messages are cut.
 const MESSAGE_BYTES_MAX: usize = 4096;
+
+/// Bytes of a key that a message shows.
+const KEY_SHOWN: usize = 40;
 
 /// The name of each (source, partition) that was met, and what its offsets count.
 type PartitionNames = HashMap<(NodeIndex, u32), (Arc<str>, &'static str)>;
@@ -96,9 +100,10 @@ impl ErrorPolicy {
     pub fn settle(&self, batch: &Batch, rejected: &[Rejected]) -> Result<Option<Batch>, StepError> {
         match self.on_error {
             OnError::Fail => match rejected.first() {
-                Some(first) => Err(StepError::Failed(
-                    self.message(first, batch.origins.get(first.row as usize)),
-                )),
+                Some(first) => Err(StepError::Failed(self.message(
+                    &with_key(batch, first),
+                    batch.origins.get(first.row as usize),
+                ))),
                 None => Ok(None),
             },
             OnError::Skip => Ok(None),
@@ -108,7 +113,10 @@ impl ErrorPolicy {
                 letters.errors = Some(
                     rejected
                         .iter()
-                        .map(|r| self.info(r, batch.origins.get(r.row as usize)))
+                        .map(|r| {
+                            let origin = batch.origins.get(r.row as usize);
+                            self.info(&with_key(batch, r), origin)
+                        })
                         .collect(),
                 );
                 Ok(Some(letters))
@@ -165,6 +173,20 @@ impl ErrorPolicy {
             log: rejected.log.clone(),
         }
     }
+}
+
+/// Which key's state is too large is not to be seen in its record alone.
+fn with_key<'a>(batch: &Batch, rejected: &'a Rejected) -> Cow<'a, Rejected> {
+    let key = crate::keyed::key_of(batch, rejected.row as usize);
+    let (RejectKind::StateLimit, Some(key)) = (rejected.kind, key) else {
+        return Cow::Borrowed(rejected);
+    };
+    let start = String::from_utf8_lossy(&key[..key.len().min(KEY_SHOWN)]);
+    let message = format!("{}; the key starts with {start:?}", rejected.message);
+    Cow::Owned(Rejected {
+        message,
+        ..rejected.clone()
+    })
 }
 
 fn cut(message: &str) -> String {

@@ -14,6 +14,9 @@ pub const MEMORY_DEFAULT: u64 = 1 << 30;
 /// `[state] key-max` of jobs that say nothing: a long URL, not a document.
 pub const KEY_BYTES_DEFAULT: u64 = 64 << 10;
 
+/// `[state] value-max` of jobs that say nothing: a key's state comes into memory as a whole.
+pub const VALUE_BYTES_DEFAULT: u64 = 64 << 20;
+
 /// A step is left at least so much memory, or it could not work on a batch.
 const FLOOR: u64 = 16 << 10;
 

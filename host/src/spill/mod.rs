@@ -10,12 +10,16 @@
 mod block;
 mod bloom;
 mod budget;
+mod file;
 mod merge;
 mod run;
 mod scratch;
 mod vault;
 
-pub use budget::{Decision, KEY_BYTES_DEFAULT, Ledger, MEMORY_DEFAULT, StateBudget};
+pub use budget::{
+    Decision, KEY_BYTES_DEFAULT, Ledger, MEMORY_DEFAULT, StateBudget, VALUE_BYTES_DEFAULT,
+};
+pub use file::ScratchFile;
 pub use scratch::Scratch;
 pub use vault::{Entry, Eviction, Vault};
 
@@ -30,6 +34,18 @@ pub enum SpillError {
         .0.display()
     )]
     Full(PathBuf),
+    /// A key has more than it may.
+    #[error(
+        "what it keeps of one key takes {bytes} bytes, more than [state] value-max ({bytes_max}): raise it, or keep less of a key (a shorter window, ttl or bound); the key starts with {key:?}"
+    )]
+    ValueTooLarge {
+        /// How its key starts.
+        key: String,
+        /// Bytes of it.
+        bytes: u64,
+        /// Bytes allowed.
+        bytes_max: u64,
+    },
     /// A file cannot be read or written.
     #[error("cannot {what} state spilled to {}: {source}", .path.display())]
     Io {

@@ -25,6 +25,7 @@ static NUMBER: AtomicU64 = AtomicU64::new(0);
 pub struct Scratch {
     parent: PathBuf,
     job: String,
+    value_bytes_max: u64,
     made: Mutex<Option<Made>>,
     folders: AtomicU64,
 }
@@ -43,9 +44,21 @@ impl Scratch {
         Scratch {
             parent: parent.to_owned(),
             job: job.to_owned(),
+            value_bytes_max: super::VALUE_BYTES_DEFAULT,
             made: Mutex::default(),
             folders: AtomicU64::new(0),
         }
+    }
+
+    /// The same, with another `[state] value-max`.
+    pub fn with_value_max(mut self, bytes_max: u64) -> Scratch {
+        self.value_bytes_max = bytes_max;
+        self
+    }
+
+    /// Bytes of what a step keeps of one key.
+    pub(super) fn value_bytes_max(&self) -> u64 {
+        self.value_bytes_max
     }
 
     /// Removes the folder: nothing in it is used any more, though someone may still hold it.
@@ -57,15 +70,34 @@ impl Scratch {
         }
     }
 
-    /// A new folder in it that no one else gets.
-    pub(super) fn folder(&self, step: &str, task: usize) -> Result<PathBuf, SpillError> {
+    /// A path in it that no one else gets.
+    fn path(&self, step: &str, task: usize) -> Result<PathBuf, SpillError> {
         let mut made = self.made.lock();
         let root = match &*made {
             Some(made) => &made.folder,
             None => &made.insert(self.make()?).folder,
         };
         let number = self.folders.fetch_add(1, Ordering::Relaxed);
-        let folder = root.join(format!("{step}.{task}.{number}"));
+        Ok(root.join(format!("{step}.{task}.{number}")))
+    }
+
+    /// A new file that has no name any more: it is gone when it is closed.
+    pub(super) fn file(&self, step: &str, task: usize) -> Result<(File, PathBuf), SpillError> {
+        let path = self.path(step, task)?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| SpillError::io("make a file for", &path, e))?;
+        std::fs::remove_file(&path).map_err(|e| SpillError::io("make a file for", &path, e))?;
+        Ok((file, path))
+    }
+
+    /// A new folder in it that no one else gets.
+    pub(super) fn folder(&self, step: &str, task: usize) -> Result<PathBuf, SpillError> {
+        let folder = self.path(step, task)?;
         private()
             .create(&folder)
             .map_err(|e| SpillError::io("make a folder for", &folder, e))?;

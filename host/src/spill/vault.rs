@@ -12,6 +12,9 @@ use super::merge::{Merged, to_merge};
 use super::run::{ReadBlock, Run, RunWriter};
 use super::scratch::Scratch;
 
+/// Bytes of a key that an error shows.
+const KEY_SHOWN: usize = 40;
+
 /// An entry that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -76,6 +79,20 @@ impl Vault {
     /// Another empty one, for the same step.
     pub fn sibling(&self) -> Vault {
         Vault::new(Arc::clone(&self.scratch), &self.step, self.task)
+    }
+
+    /// Refuses a value that is larger than what a step may keep of one key.
+    pub fn check_value(&self, key: Option<&[u8]>, bytes: usize) -> Result<(), SpillError> {
+        let bytes_max = self.scratch.value_bytes_max();
+        if bytes as u64 <= bytes_max {
+            return Ok(());
+        }
+        let key = key.unwrap_or_default();
+        Err(SpillError::ValueTooLarge {
+            key: String::from_utf8_lossy(&key[..key.len().min(KEY_SHOWN)]).into_owned(),
+            bytes: bytes as u64,
+            bytes_max,
+        })
     }
 
     /// Whether nothing is in it.

@@ -1,6 +1,7 @@
 //! What `wasmill` does where files of a fixed size cannot show it: made-up data, signals, pipes.
 
 mod bad_data;
+mod caps;
 mod contract;
 mod crashes;
 mod files;

@@ -132,6 +132,9 @@ impl<H: PluginHost> Checker<'_, H> {
                 key_max: spec
                     .state_key_max
                     .unwrap_or(crate::spill::KEY_BYTES_DEFAULT),
+                value_max: spec
+                    .state_value_max
+                    .unwrap_or(crate::spill::VALUE_BYTES_DEFAULT),
                 path: self.spill_folder(spec),
             },
             sources,

@@ -42,6 +42,8 @@ pub struct JobSpec {
     pub state_max: Option<u64>,
     /// `[state] key-max`.
     pub state_key_max: Option<u64>,
+    /// `[state] value-max`.
+    pub state_value_max: Option<u64>,
     /// `[state] path`, as typed.
     pub state_path: Option<String>,
     /// Plugins, in the order of the file; likewise the rest.
@@ -110,6 +112,7 @@ pub fn read(root: &Node, problems: &mut Problems) -> JobSpec {
         job.state_memory = state.size("memory", STATE_MIN..=1 << 50, problems);
         job.state_max = state.size("max", STATE_MIN..=1 << 60, problems);
         job.state_key_max = state.size("key-max", 16..=16 << 20, problems);
+        job.state_value_max = state.size("value-max", 1 << 10..=1 << 30, problems);
         job.state_path = state.string("path", problems).map(|p| p.value);
         state.finish(problems);
     }

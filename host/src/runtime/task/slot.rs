@@ -10,7 +10,7 @@ use crate::runtime::counters::{JobCounters, NodeCounters};
 use crate::runtime::graph::{Root, Routes};
 use crate::runtime::message::Tag;
 use crate::runtime::policy::ErrorPolicy;
-use crate::spill::{Decision, Ledger};
+use crate::spill::{Decision, Ledger, Scratch};
 use crate::step::{Step, StepError};
 use crate::time::Watermark;
 use crate::window::watermark::WatermarkTracker;
@@ -58,6 +58,8 @@ pub struct KeyedSlot {
     pub state_bytes: (u64, u64),
     /// Its place in the job's budget, and where its state is counted.
     pub ledger: Ledger,
+    /// Where what is too large for memory waits.
+    pub scratch: Arc<Scratch>,
     /// The step's counters.
     pub counters: Arc<JobCounters>,
 }
@@ -85,7 +87,10 @@ impl TaskSlot {
             match decision {
                 Decision::Shed(to) if before.is_none() => {
                     before = Some(memory);
-                    self.step.shed(to as usize)?;
+                    let step = &self.policy.node;
+                    self.step
+                        .shed(to as usize)
+                        .map_err(|e| StepError::Failed(format!("step {step}: {e}")))?;
                 }
                 // What a batch or a firing needs at once is not there to be moved.
                 Decision::Shed(_) if memory > 2 * budget.memory_max().max(BEYOND_MIN) => {
