@@ -6,20 +6,23 @@
 //! a fact like any other, and the decision is made again.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
 use super::decide::{Found, RecoveryDecision};
+use super::far::LARGE;
 use super::manifest::{Manifest, StateFile};
 use super::state::{self, Binding};
 use super::store::{CheckpointStore, StoreError, Unread, manifest_name};
+use crate::state::Stored;
 
 /// Files read at the same time: enough for a store far away, and no more threads than a small machine bears.
 const AT_ONCE: usize = 8;
 
 /// A file of state: its bytes, and where in them the entries are.
-pub type Read = (Vec<u8>, Range<usize>);
+type Read = (Vec<u8>, Range<usize>);
 
 /// A checkpoint with all its state.
 #[derive(Debug)]
@@ -27,15 +30,16 @@ pub struct Loaded {
     /// Its manifest.
     pub manifest: Manifest,
     /// By step: a base and what changed after it. A step has a chain from each task that wrote it.
-    pub chains: Vec<(String, Vec<Read>)>,
+    pub chains: Vec<(String, Vec<Stored>)>,
 }
 
 /// Decides until what was decided can be done. With `Restore` comes what was read for it. `found`: what turns out to be
-/// damaged is marked in it.
+/// damaged is marked in it. `memory_max`: a checkpoint with more bytes is not held in memory.
 pub fn decide_and_load(
     store: &CheckpointStore,
     found: &mut [Found],
     decide: &dyn Fn(&[Found]) -> RecoveryDecision,
+    memory_max: u64,
 ) -> Result<(RecoveryDecision, Option<Loaded>), StoreError> {
     loop {
         let decision = decide(found);
@@ -47,7 +51,7 @@ pub fn decide_and_load(
         let Found::Whole(manifest) = &*place else {
             unreachable!("only whole checkpoints are gone on from")
         };
-        match load(store, manifest) {
+        match load(store, manifest, memory_max) {
             Ok(loaded) => return Ok((decision, Some(loaded))),
             Err(Unread::Failed(e)) => return Err(e),
             Err(Unread::Damaged(why)) => {
@@ -61,8 +65,13 @@ pub fn decide_and_load(
     }
 }
 
-/// Reads all state of a checkpoint.
-pub fn load(store: &CheckpointStore, manifest: &Manifest) -> Result<Loaded, Unread> {
+/// Reads all state of a checkpoint; of one with more than so many bytes, all is looked through, and read later.
+pub fn load(
+    store: &CheckpointStore,
+    manifest: &Manifest,
+    memory_max: u64,
+) -> Result<Loaded, Unread> {
+    let far = manifest.files.iter().map(|f| f.bytes).sum::<u64>() > memory_max;
     let chains = manifest.chains().map_err(Unread::Damaged)?;
     // (file, the one before it)
     let files: Vec<(&StateFile, Option<&StateFile>)> = chains
@@ -72,7 +81,7 @@ pub fn load(store: &CheckpointStore, manifest: &Manifest) -> Result<Loaded, Unre
             chain.iter().copied().zip(before)
         })
         .collect();
-    let mut read = read_all(store, manifest, &files)?.into_iter();
+    let mut read = read_all(store, manifest, &files, far)?.into_iter();
     let chains = chains
         .iter()
         .map(|chain| {
@@ -110,16 +119,17 @@ fn read_all(
     store: &CheckpointStore,
     manifest: &Manifest,
     files: &[(&StateFile, Option<&StateFile>)],
-) -> Result<Vec<Read>, Unread> {
+    far: bool,
+) -> Result<Vec<Stored>, Unread> {
     let next = AtomicUsize::new(0);
-    let read: Mutex<Vec<Option<Read>>> = Mutex::new(files.iter().map(|_| None).collect());
+    let read: Mutex<Vec<Option<Stored>>> = Mutex::new(files.iter().map(|_| None).collect());
     let worker = || {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some((file, before)) = files.get(number) else {
                 return Ok(());
             };
-            match read_one(store, manifest, file, *before) {
+            match stored(store, manifest, file, *before, far) {
                 Ok(one) => read.lock()[number] = Some(one),
                 Err(e) => {
                     next.store(files.len(), Ordering::Relaxed);
@@ -141,22 +151,57 @@ fn read_all(
     Ok(read.map(|one| one.expect("all were read")).collect())
 }
 
-/// One file, held against its manifest and the file before it.
-pub(super) fn read_one(
+/// One file, held against its manifest and the file before it. `far`: it is not held in memory.
+fn stored(
     store: &CheckpointStore,
     manifest: &Manifest,
     file: &StateFile,
     before: Option<&StateFile>,
-) -> Result<Read, Unread> {
-    let bytes = store.read_state(file)?;
-    let binding = Binding {
+    far: bool,
+) -> Result<Stored, Unread> {
+    // (What binds files of version 1 is not behind their entries.)
+    if far && file.epoch > 0 {
+        let checked = store.checked(file, &binding(manifest, file, before))?;
+        return Ok(Stored::There(Arc::new(checked)));
+    }
+    let (bytes, entries) = read_one(store, manifest, file, before)?;
+    Ok(Stored::Here(bytes, entries))
+}
+
+/// Whether a file is whole, and what it must be.
+pub(super) fn look_through(
+    store: &CheckpointStore,
+    manifest: &Manifest,
+    file: &StateFile,
+    before: Option<&StateFile>,
+) -> Result<(), Unread> {
+    stored(store, manifest, file, before, file.bytes >= LARGE).map(|_| ())
+}
+
+fn binding<'a>(
+    manifest: &'a Manifest,
+    file: &'a StateFile,
+    before: Option<&StateFile>,
+) -> Binding<'a> {
+    Binding {
         job: &manifest.identity.job,
         run: &manifest.run,
         step: &file.step,
         task: file.task,
         epoch: file.epoch,
         builds_on: before.map(StateFile::sum),
-    };
+    }
+}
+
+/// One file in memory.
+fn read_one(
+    store: &CheckpointStore,
+    manifest: &Manifest,
+    file: &StateFile,
+    before: Option<&StateFile>,
+) -> Result<Read, Unread> {
+    let bytes = store.read_state(file)?;
+    let binding = binding(manifest, file, before);
     let entries = state::open(&bytes, (file.epoch > 0).then_some(&binding))
         .map_err(|why| Unread::Damaged(format!("{}: {why}", file.name)))?;
     Ok((bytes, entries))

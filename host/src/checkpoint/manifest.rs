@@ -94,6 +94,15 @@ pub struct StateFile {
 }
 
 impl StateFile {
+    /// Its name, which comes from a file on disk: no way out of the folder. The error says what is wrong with it.
+    pub fn file_name(&self) -> Result<&str, String> {
+        let name = &self.name;
+        match name.starts_with("state-") && !name.contains(['/', '\\']) {
+            true => Ok(name),
+            false => Err(format!("{name:?} is no name of a state file")),
+        }
+    }
+
     /// Its checksum, as a number.
     pub fn sum(&self) -> u64 {
         u64::from_str_radix(&self.checksum, 16).unwrap_or_default()

@@ -11,6 +11,7 @@
 
 pub mod compat;
 pub mod decide;
+mod far;
 pub mod identity;
 pub mod lease;
 pub mod load;

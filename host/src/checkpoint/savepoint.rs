@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use super::CheckpointStore;
+use super::far::LARGE;
 use super::manifest::Manifest;
 use super::store::{StoreError, Unread};
 use super::verify::damage;
@@ -92,8 +93,13 @@ fn fill(
         Unread::Failed(e) => SavepointError::Store(e),
     };
     for file in &manifest.files {
-        let bytes = from.read_state(file).map_err(unread)?;
-        target.put_state(&file.name, &bytes)?;
+        if file.bytes >= LARGE {
+            let far = from.far(file).map_err(unread)?;
+            target.put_state_from(&file.name, &far)?;
+        } else {
+            let bytes = from.read_state(file).map_err(unread)?;
+            target.put_state(&file.name, &bytes)?;
+        }
     }
     // What the sinks had prepared is published by now: whoever starts from here has nothing to publish.
     let manifest = Manifest {

@@ -21,9 +21,12 @@
 //! Version 1 (read, not written any more): `WMS1`, the number of entries (8), the entries (likewise, without
 //! deletions), the checksum.
 
+use std::io;
 use std::ops::Range;
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use crate::state::{Bytes, each_piece};
 
 const MAGIC: &[u8; 4] = b"WMS2";
 const MAGIC_1: &[u8; 4] = b"WMS1";
@@ -84,6 +87,95 @@ pub fn foot(entries: &[u8], count: u64, binding: &Binding<'_>) -> (Vec<u8>, u64)
     (foot, hash.digest())
 }
 
+/// The same, for entries that are not in memory.
+pub fn foot_behind(
+    entries: &dyn Bytes,
+    count: u64,
+    binding: &Binding<'_>,
+) -> io::Result<(Vec<u8>, u64)> {
+    let mut foot = binding.bytes();
+    foot.extend_from_slice(&count.to_le_bytes());
+    foot.extend_from_slice(MAGIC);
+    let mut hash = Xxh3::new();
+    each_piece(entries, &mut |piece| {
+        hash.update(piece);
+        Ok(())
+    })?;
+    hash.update(&foot);
+    let sum = hash.digest().to_le_bytes();
+    foot.extend_from_slice(&sum);
+    hash.update(&sum);
+    Ok((foot, hash.digest()))
+}
+
+/// What a file that is not in memory turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// Bytes of its entries, which come first.
+    pub entries: u64,
+    /// xxh3-64 of these.
+    pub entries_sum: u64,
+    /// xxh3-64 of all of it.
+    pub sum: u64,
+}
+
+/// Checks a file as `open` does, a piece at a time. Not for files of version 1.
+pub fn check(file: &dyn Bytes, binding: &Binding<'_>) -> io::Result<Result<Checked, String>> {
+    let expected = binding.bytes();
+    let foot = (expected.len() + 8 + MAGIC.len() + 8) as u64;
+    let Some(entries) = file.len().checked_sub(foot) else {
+        return Ok(Err("it is too short".into()));
+    };
+    let mut hash = Xxh3::new();
+    each_piece(&First(file, entries), &mut |piece| {
+        hash.update(piece);
+        Ok(())
+    })?;
+    let entries_sum = hash.digest();
+    let mut foot = vec![0; foot as usize];
+    file.read(entries, &mut foot)?;
+    let (body, sum) = foot.split_at(foot.len() - 8);
+    hash.update(body);
+    if !body.ends_with(MAGIC) {
+        return Ok(Err("it is no file of state, or cut off".into()));
+    }
+    if hash.digest().to_le_bytes() != sum {
+        return Ok(Err(
+            "its checksum does not match: it is torn or was changed".into(),
+        ));
+    }
+    hash.update(sum);
+    if !body.starts_with(&expected) {
+        return Ok(Err(misplaced(binding)));
+    }
+    Ok(Ok(Checked {
+        entries,
+        entries_sum,
+        sum: hash.digest(),
+    }))
+}
+
+/// The first bytes of something.
+#[derive(Debug)]
+struct First<'a>(&'a dyn Bytes, u64);
+
+impl Bytes for First<'_> {
+    fn len(&self) -> u64 {
+        self.1
+    }
+
+    fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        self.0.read(at, into)
+    }
+}
+
+fn misplaced(binding: &Binding<'_>) -> String {
+    format!(
+        "it is not the state of step {:?} and task {} at epoch {}, or not what belongs behind the file before it: another file was put in its place",
+        binding.step, binding.task, binding.epoch
+    )
+}
+
 /// Checks a file, and answers where in it the entries are. `binding`: what it must be; none: it is of version 1. The
 /// error says what is wrong with the file.
 pub fn open(bytes: &[u8], binding: Option<&Binding<'_>>) -> Result<Range<usize>, String> {
@@ -109,10 +201,7 @@ pub fn open(bytes: &[u8], binding: Option<&Binding<'_>>) -> Result<Range<usize>,
     let foot = &body[..body.len() - MAGIC.len() - 8];
     match foot.strip_suffix(&binding.bytes()[..]) {
         Some(entries) => Ok(0..entries.len()),
-        None => Err(format!(
-            "it is not the state of step {:?} and task {} at epoch {}, or not what belongs behind the file before it: another file was put in its place",
-            binding.step, binding.task, binding.epoch
-        )),
+        None => Err(misplaced(binding)),
     }
 }
 
@@ -151,6 +240,15 @@ mod tests {
         for buffer in [sample(), StateBuffer::default()] {
             let file = file(&buffer, &BINDING);
             assert_eq!(&file[open(&file, Some(&BINDING)).unwrap()], buffer.bytes());
+            let (foot, sum) = foot_behind(&buffer, buffer.entries(), &BINDING).unwrap();
+            assert_eq!([buffer.bytes(), &foot].concat(), file);
+            let checked = check(&file, &BINDING).unwrap().unwrap();
+            let expected = Checked {
+                entries: buffer.bytes().len() as u64,
+                entries_sum: xxh3_64(buffer.bytes()),
+                sum,
+            };
+            assert_eq!(checked, expected);
         }
     }
 
@@ -192,11 +290,14 @@ mod tests {
                 open(&whole[..length], Some(&BINDING)).is_err(),
                 "cut to {length}"
             );
+            let cut = whole[..length].to_vec();
+            assert!(check(&cut, &BINDING).unwrap().is_err(), "cut to {length}");
         }
         for bit in 0..whole.len() * 8 {
             let mut broken = whole.clone();
             broken[bit / 8] ^= 1 << (bit % 8);
             assert!(open(&broken, Some(&BINDING)).is_err(), "bit {bit}");
+            assert!(check(&broken, &BINDING).unwrap().is_err(), "bit {bit}");
         }
     }
 
@@ -231,6 +332,7 @@ mod tests {
             },
         ] {
             let why = open(&whole, Some(&other)).unwrap_err();
+            assert_eq!(check(&whole, &other).unwrap().unwrap_err(), why);
             assert!(why.contains("another file was put in its place"), "{why}");
         }
     }

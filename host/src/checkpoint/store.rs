@@ -22,13 +22,14 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::decide::Found;
+use super::far::WithFoot;
 use super::lease::{Claim, LEASE, Lease, LeaseError, Owner};
 use super::manifest::{Manifest, StateFile, checksum, hex};
 use super::state::{self, Binding};
 use super::storage::local::FolderLock;
 use super::storage::{Condition, LocalStorage, Object, Place, Storage, StorageError};
 use crate::crash::{self, CrashPoint};
-use crate::state::StateBuffer;
+use crate::state::{Bytes, StateBuffer};
 use crate::time::Clock;
 
 /// A manifest is small: a larger file is none.
@@ -303,10 +304,7 @@ impl CheckpointStore {
     /// A state file, checked against what its manifest says.
     pub fn read_state(&self, file: &StateFile) -> Result<Vec<u8>, Unread> {
         let damaged = |why: String| Err(Unread::Damaged(why));
-        // Names come from a file on disk: no way out of the folder.
-        if file.name.contains(['/', '\\']) || !file.name.starts_with("state-") {
-            return damaged(format!("{:?} is no name of a state file", file.name));
-        }
+        file.file_name().map_err(Unread::Damaged)?;
         let object = match self.get(&file.name, file.bytes) {
             Ok(Some(object)) => object,
             Ok(None) => return damaged(format!("{} is not there", file.name)),
@@ -334,8 +332,16 @@ impl CheckpointStore {
     fn get(&self, name: &str, bytes_max: u64) -> Result<Option<Object>, Unread> {
         self.storage.get(name, bytes_max).map_err(|e| match e {
             StorageError::Unfit(why) => Unread::Damaged(why),
-            e => Unread::Failed(self.error(&format!("read {name}"), e.to_string())),
+            e => self.unread(name, &e),
         })
+    }
+
+    pub(super) fn unread(&self, name: &str, e: &dyn std::fmt::Display) -> Unread {
+        Unread::Failed(self.error(&format!("read {name}"), e.to_string()))
+    }
+
+    pub(super) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
     }
 
     /// Writes a file of state: whole and lasting when this returns.
@@ -346,15 +352,30 @@ impl CheckpointStore {
         builds_on: Option<&StateFile>,
     ) -> Result<StateFile, StoreError> {
         let name = self.state_name(binding);
-        let (foot, sum) = state::foot(entries.bytes(), entries.entries(), binding);
-        self.write(&name, &[entries.bytes(), &foot])?;
+        let count = entries.entries();
+        let (foot_bytes, sum) = match entries.in_memory() {
+            Some(bytes) => {
+                let (foot, sum) = state::foot(bytes, count, binding);
+                self.write(&name, &[bytes, &foot])?;
+                (foot.len(), sum)
+            }
+            None => {
+                let failed = |why: String| self.error(&format!("write {name}"), why);
+                let foot = state::foot_behind(entries, count, binding);
+                let (foot, sum) = foot.map_err(|e| failed(e.to_string()))?;
+                let content = WithFoot { entries, foot };
+                let put = self.storage.put_from(&name, &content);
+                put.map_err(|e| failed(e.to_string()))?;
+                (content.foot.len(), sum)
+            }
+        };
         crash::at(CrashPoint::StateStored);
         Ok(StateFile {
             name,
             step: binding.step.to_owned(),
-            bytes: (entries.bytes().len() + foot.len()) as u64,
+            bytes: Bytes::len(entries) + foot_bytes as u64,
             checksum: hex(sum),
-            entries: entries.entries(),
+            entries: count,
             task: binding.task,
             epoch: binding.epoch,
             builds_on: builds_on.map(|file| file.name.clone()),
@@ -366,6 +387,12 @@ impl CheckpointStore {
         let put = self.storage.put(name, &[bytes], &Condition::Absent);
         put.map(|_| ())
             .map_err(|e| self.error(&format!("write {name}"), e.to_string()))
+    }
+
+    /// The same, of a file that memory may be too small for.
+    pub fn put_state_from(&self, name: &str, file: &dyn Bytes) -> Result<(), StoreError> {
+        let put = self.storage.put_from(name, file);
+        put.map_err(|e| self.error(&format!("write {name}"), e.to_string()))
     }
 
     /// Removes checkpoints, and files of state that none of those left names.

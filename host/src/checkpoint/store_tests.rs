@@ -107,7 +107,7 @@ fn newest(store: &CheckpointStore, what: &str) -> u64 {
         let Found::Whole(manifest) = one else {
             panic!("{what}: {one:?}")
         };
-        load::load(store, manifest).unwrap_or_else(|e| panic!("{what}: {e}"));
+        load::load(store, manifest, u64::MAX).unwrap_or_else(|e| panic!("{what}: {e}"));
     }
     found.iter().map(Found::epoch).max().unwrap_or(0)
 }
@@ -204,7 +204,8 @@ fn decision(storage: &Arc<MemoryStorage>) -> RecoveryDecision {
     let store = CheckpointStore::alone("memory", Arc::clone(storage) as Arc<dyn Storage>);
     let mut found = store.find().expect("memory answers");
     let decide = |found: &[Found]| decide(found, &identity("j"), &Wanted::Latest, &BTreeSet::new());
-    let (decision, loaded) = decide_and_load(&store, &mut found, &decide).expect("memory answers");
+    let (decision, loaded) =
+        decide_and_load(&store, &mut found, &decide, u64::MAX).expect("memory answers");
     let is_restore = matches!(decision, RecoveryDecision::Restore { .. });
     assert_eq!(loaded.is_some(), is_restore, "state comes with it");
     decision

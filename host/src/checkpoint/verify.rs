@@ -2,7 +2,7 @@
 //! changes nothing.
 
 use super::CheckpointStore;
-use super::load::read_one;
+use super::load::look_through;
 use super::manifest::{Manifest, StateFile};
 use super::store::{StoreError, Unread};
 
@@ -16,8 +16,8 @@ pub fn damage(store: &CheckpointStore, manifest: &Manifest) -> Result<Vec<String
     for chain in chains {
         let mut before: Option<&StateFile> = None;
         for file in chain {
-            match read_one(store, manifest, file, before) {
-                Ok(_) => {}
+            match look_through(store, manifest, file, before) {
+                Ok(()) => {}
                 Err(Unread::Damaged(why)) => damaged.push(why),
                 Err(Unread::Failed(e)) => return Err(e),
             }

@@ -23,6 +23,9 @@ use crate::runtime::task::TaskError;
 use crate::sink::kafka::Marker;
 use crate::time::Clock;
 
+/// A checkpoint that takes more than this part of the memory for state is not held in memory while it is taken back.
+const RESTORED_SHARE: u64 = 4;
+
 /// How a job with checkpoints begins.
 pub struct Beginning {
     /// The place, held.
@@ -115,7 +118,10 @@ pub fn recover(
         }
         _ => decide(found, &identity, &wanted, forget),
     };
-    let (decision, loaded) = decide_and_load(from, &mut found, &by).map_err(|e| host(&e))?;
+    // The tasks fill their share of the memory while they take it back.
+    let memory_max = plan.state.memory / RESTORED_SHARE;
+    let loaded = decide_and_load(from, &mut found, &by, memory_max);
+    let (decision, loaded) = loaded.map_err(|e| host(&e))?;
     crate::crash::at(crate::crash::CrashPoint::RecoveryDecided);
     let (restored, run, passed_over, notes) = match decision {
         RecoveryDecision::Refuse(why) => {

@@ -2,23 +2,32 @@
 //! parallelism: entries are dealt to tasks by key group when they are taken back.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use crate::record::NodeIndex;
 use crate::runtime::task::{OwnedPartition, Task, TaskError};
-use crate::state::{ChainSizes, Extent, StateBuffer, StateRef, next_extent, replay};
+use crate::spill::ScratchFile;
+use crate::state::{
+    Bytes, ChainSizes, Extent, Overflow, StateBuffer, StateRef, Stored, next_extent, replay_stored,
+};
 use crate::step::{StepError, task_of};
 use crate::window::watermark::WatermarkTracker;
 
 /// Entries taken back before a step's state is measured again.
 const RESTORED_UNMEASURED: usize = 16 * 1024;
 
+/// All pieces of state of a task on their way into a checkpoint have this part of the job's memory; what is more waits
+/// in files.
+const PIECES_SHARE: u64 = 4;
+
+/// Each has at least so many bytes.
+const PIECE_MIN: u64 = 64 << 10;
+
 /// How the snapshots of one task build on each other.
 #[derive(Debug, Default)]
 pub struct TaskChains(BTreeMap<NodeIndex, ChainSizes>);
 
 /// What a task says of a step's state at the end of an epoch.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct StatePiece {
     /// The step.
     pub step: NodeIndex,
@@ -28,8 +37,25 @@ pub struct StatePiece {
     pub buffer: StateBuffer,
 }
 
-/// A base and what changed after it, as bytes: each the part of a buffer that holds entries.
-pub type Chain = Vec<(Vec<u8>, Range<usize>)>;
+/// A base and what changed after it.
+pub type Chain = Vec<Stored>;
+
+/// Pieces of state that memory is too small for wait in scratch files.
+impl Bytes for ScratchFile {
+    fn len(&self) -> u64 {
+        ScratchFile::len(self)
+    }
+
+    fn read(&self, at: u64, into: &mut [u8]) -> std::io::Result<()> {
+        ScratchFile::read(self, at, into).map_err(std::io::Error::other)
+    }
+}
+
+impl Overflow for ScratchFile {
+    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        ScratchFile::append(self, bytes).map_err(std::io::Error::other)
+    }
+}
 
 /// A job at a boundary.
 #[derive(Clone, Debug, Default)]
@@ -51,8 +77,15 @@ pub fn pieces(
 ) -> Result<Vec<StatePiece>, StepError> {
     let mut pieces = Vec::new();
     // State that all tasks of a step share is the first one's to tell.
-    let tells_shared = task.index() == 0;
-    for slot in task.slots_mut().iter_mut().filter(|s| s.keyed.is_some()) {
+    let index = task.index();
+    let tells_shared = index == 0;
+    let keyed = task.slots_mut().iter().filter(|s| s.keyed.is_some());
+    let share = PIECES_SHARE * keyed.count() as u64;
+    for slot in task.slots_mut() {
+        let Some(keyed) = &slot.keyed else { continue };
+        let memory_max = keyed.ledger.budget().memory_max();
+        let bytes_max = (memory_max / share).max(PIECE_MIN) as usize;
+        let room = ScratchFile::new(keyed.scratch.clone(), &slot.policy.node, index);
         let mut buffer = if tells_shared {
             StateBuffer::default()
         } else {
@@ -63,9 +96,13 @@ pub fn pieces(
             true => Extent::Whole,
             false => next_extent(chains.0.get(&slot.index), kept),
         };
+        buffer.set_overflow(bytes_max, Box::new(room));
         let extent = slot.step.snapshot(wanted, &mut buffer)?;
+        buffer
+            .check()
+            .map_err(|e| StepError::Failed(e.to_string()))?;
         let sizes = chains.0.entry(slot.index).or_default();
-        sizes.add(extent, buffer.bytes().len() as u64);
+        sizes.add(extent, Bytes::len(&buffer));
         pieces.push(StatePiece {
             step: slot.index,
             extent,
@@ -101,7 +138,6 @@ impl JobSnapshot {
     pub fn restore(&self, task: &mut Task, index: usize, tasks: usize) -> Result<(), TaskError> {
         for slot in task.slots_mut() {
             for chain in self.chains.get(&slot.index).into_iter().flatten() {
-                let bytes: Vec<&[u8]> = chain.iter().map(|(b, range)| &b[range.clone()]).collect();
                 let mut taken = 0_usize;
                 let mut each = |entry: StateRef<'_>| {
                     let shared = slot.step.is_shared(entry);
@@ -114,7 +150,7 @@ impl JobSnapshot {
                     }
                     Ok(())
                 };
-                replay::<TaskError>(&bytes, &mut each)?;
+                replay_stored::<TaskError>(chain, &mut each)?;
             }
             slot.measure()?;
         }

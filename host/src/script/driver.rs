@@ -17,7 +17,7 @@ use crate::runtime::snapshot::{Chain, JobSnapshot, TaskChains, pieces};
 use crate::runtime::task::{Task, TaskError};
 use crate::script::collect::Collector;
 use crate::script::line::{Control, ScriptRecord};
-use crate::state::Extent;
+use crate::state::{Extent, Stored};
 use crate::step::{Progress, WholeFiring};
 use crate::time::Watermark;
 
@@ -502,8 +502,9 @@ impl Driver {
                         chain.clear();
                     }
                     let bytes = piece.buffer.into_bytes();
+                    let bytes = bytes.map_err(|e| TaskError::Host(e.to_string()))?;
                     let all = 0..bytes.len();
-                    chain.push((bytes, all));
+                    chain.push(Stored::Here(bytes, all));
                 }
                 snapshot.add_times(task);
             }

@@ -1,4 +1,7 @@
+use std::io;
+
 use super::StateRef;
+use super::stored::Bytes;
 
 /// Length of value that says: the entry is gone.
 const GONE: u32 = u32::MAX;
@@ -20,12 +23,29 @@ const HEAD: usize = 10;
 ///
 /// In a buffer each key is set at most once. That it is gone, or all that begin like it, is said of earlier buffers
 /// only, wherever in the buffer it stands: a key may be gone and set in the same one, and is set then.
-#[derive(Clone, Debug, Default)]
+///
+/// A buffer that was given room elsewhere holds a part of its bytes only: the last.
+#[derive(Debug, Default)]
 pub struct StateBuffer {
     bytes: Vec<u8>,
     entries: u64,
     gone: u64,
     without_shared: bool,
+    elsewhere: Option<Box<Elsewhere>>,
+}
+
+/// Room for bytes that memory is too small for.
+pub trait Overflow: Bytes {
+    /// Puts bytes behind those that are there.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+#[derive(Debug)]
+struct Elsewhere {
+    room: Box<dyn Overflow>,
+    /// Bytes in memory from which on they move there.
+    bytes_max: usize,
+    failed: Option<io::Error>,
 }
 
 /// What stands in a buffer.
@@ -45,6 +65,33 @@ impl StateBuffer {
         StateBuffer {
             without_shared: true,
             ..StateBuffer::default()
+        }
+    }
+
+    /// From now on no more than about so many bytes stay in memory, others go there.
+    pub fn set_overflow(&mut self, bytes_max: usize, room: Box<dyn Overflow>) {
+        self.elsewhere = Some(Box::new(Elsewhere {
+            room,
+            bytes_max,
+            failed: None,
+        }));
+    }
+
+    /// The error that came between, if one did: then the buffer is of no use.
+    pub fn check(&mut self) -> io::Result<()> {
+        let failed = self.elsewhere.as_mut().and_then(|e| e.failed.take());
+        failed.map_or(Ok(()), Err)
+    }
+
+    #[inline]
+    fn make_room(&mut self) {
+        if let Some(elsewhere) = &mut self.elsewhere
+            && self.bytes.len() >= elsewhere.bytes_max
+        {
+            if elsewhere.failed.is_none() {
+                elsewhere.failed = elsewhere.room.append(&self.bytes).err();
+            }
+            self.bytes.clear();
         }
     }
 
@@ -87,6 +134,7 @@ impl StateBuffer {
                 .expect("keys and values are bounded far below 4 GiB")
         };
         let (n, m) = (length(key), length(value));
+        self.make_room();
         let mut head = [0; HEAD];
         head[..2].copy_from_slice(&key_group.to_le_bytes());
         head[2..6].copy_from_slice(&n.to_le_bytes());
@@ -116,6 +164,7 @@ impl StateBuffer {
     /// Where the entry starts, and its key ends.
     #[inline]
     fn head(&mut self, key_group: u16, key: impl FnOnce(&mut Vec<u8>)) -> (usize, usize) {
+        self.make_room();
         let start = self.bytes.len();
         let mut head = [0; HEAD];
         head[..2].copy_from_slice(&key_group.to_le_bytes());
@@ -127,14 +176,30 @@ impl StateBuffer {
         (start, end)
     }
 
-    /// All of it.
+    /// All of it, where nothing went elsewhere.
+    pub fn in_memory(&self) -> Option<&[u8]> {
+        let elsewhere = self.elsewhere.as_ref().map_or(0, |e| e.room.len());
+        (elsewhere == 0).then_some(&self.bytes)
+    }
+
+    /// All of it, of a buffer that was given no room elsewhere.
+    ///
+    /// # Panics
+    /// If bytes went elsewhere.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.in_memory().expect("nothing went elsewhere")
     }
 
     /// All of it, by itself.
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+    pub fn into_bytes(self) -> io::Result<Vec<u8>> {
+        match self.in_memory() {
+            Some(_) => Ok(self.bytes),
+            None => {
+                let mut all = vec![0; Bytes::len(&self) as usize];
+                self.read(0, &mut all)?;
+                Ok(all)
+            }
+        }
     }
 
     /// How many entries it sets.
@@ -149,12 +214,28 @@ impl StateBuffer {
 
     /// Whether it says nothing.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        Bytes::len(self) == 0
+    }
+}
+
+impl Bytes for StateBuffer {
+    fn len(&self) -> u64 {
+        self.elsewhere.as_ref().map_or(0, |e| e.room.len()) + self.bytes.len() as u64
     }
 
-    /// Room for more.
-    pub fn reserve(&mut self, bytes: usize) {
-        self.bytes.reserve(bytes);
+    fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        let (mut at, mut into) = (at, into);
+        if let Some(elsewhere) = &self.elsewhere {
+            let there = elsewhere.room.len();
+            if at < there {
+                let n = (there - at).min(into.len() as u64) as usize;
+                let (first, rest) = into.split_at_mut(n);
+                elsewhere.room.read(at, first)?;
+                (at, into) = (there, rest);
+            }
+            at -= there;
+        }
+        self.bytes.read(at, into)
     }
 }
 
@@ -191,7 +272,7 @@ pub(super) fn named_at(bytes: &[u8], at: usize) -> (u16, &[u8]) {
 
 /// The item there, and its length.
 #[inline]
-fn item_at(bytes: &[u8], at: usize) -> Option<(Item<'_>, usize)> {
+pub(super) fn item_at(bytes: &[u8], at: usize) -> Option<(Item<'_>, usize)> {
     let (head, rest) = bytes.get(at..)?.split_first_chunk::<HEAD>()?;
     let key_group = u16::from_le_bytes([head[0], head[1]]);
     let key = u32::from_le_bytes([head[2], head[3], head[4], head[5]]) as usize;

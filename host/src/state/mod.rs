@@ -7,11 +7,13 @@
 mod buffer;
 mod chain;
 mod replay;
+mod stored;
 mod touched;
 
-pub use buffer::{Item, Malformed, StateBuffer, items};
+pub use buffer::{Item, Malformed, Overflow, StateBuffer, items};
 pub use chain::{ChainSizes, next_extent};
 pub use replay::replay;
+pub use stored::{Bytes, Stored, StoredError, each_piece, replay_stored};
 pub use touched::{Gone, Mark, Touched};
 
 /// How much of a step's state a snapshot holds.

@@ -26,6 +26,26 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+#[derive(Debug, Default)]
+struct Room(Vec<u8>);
+
+impl Bytes for Room {
+    fn len(&self) -> u64 {
+        Bytes::len(&self.0)
+    }
+
+    fn read(&self, at: u64, into: &mut [u8]) -> std::io::Result<()> {
+        self.0.read(at, into)
+    }
+}
+
+impl Overflow for Room {
+    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
 proptest! {
     #[test]
     fn replay_gives_what_the_last_buffer_leaves(buffers in prop::collection::vec(prop::collection::vec(op(), 0..20), 1..6)) {
@@ -62,7 +82,47 @@ proptest! {
                 Ok(())
             }).expect("well formed");
             prop_assert_eq!(&got, &model);
+            // The same from elsewhere: with few keys at a time, and entries that lie across pieces.
+            let stored = |(i, bytes): (usize, &&[u8])| match i % 3 {
+                0 => Stored::Here([b"..", *bytes].concat(), 2..2 + bytes.len()),
+                _ => Stored::There(std::sync::Arc::new(bytes.to_vec())),
+            };
+            let stored: Vec<Stored> = bytes.iter().enumerate().map(stored).collect();
+            let mut got = Model::new();
+            replay_stored::<StoredError>(&stored, &mut |entry| {
+                let before = got.insert((entry.key_group, entry.key.to_vec()), entry.value.to_vec());
+                assert_eq!(before, None, "each entry comes once");
+                Ok(())
+            }).expect("well formed");
+            prop_assert_eq!(&got, &model);
         }
+    }
+
+    #[test]
+    fn buffer_whose_bytes_go_elsewhere_reads_as_one_that_keeps_them(
+        entries in prop::collection::vec((key(), prop::collection::vec(any::<u8>(), 0..9)), 0..20),
+        bytes_max in 0_usize..60,
+        at in any::<prop::sample::Index>(),
+    ) {
+        let (mut here, mut there) = (StateBuffer::default(), StateBuffer::default());
+        there.set_overflow(bytes_max, Box::new(Room::default()));
+        for buffer in [&mut here, &mut there] {
+            for (at, (key, value)) in entries.iter().enumerate() {
+                match at % 3 {
+                    0 => buffer.delete(1, |k| k.extend(key)),
+                    1 => buffer.set(2, |k| k.extend(key), |v| v.extend(value)),
+                    _ => buffer.set_parts(3, [b"a", key], [value, b"z"]),
+                }
+            }
+        }
+        let all = here.bytes().to_vec();
+        prop_assert_eq!(Bytes::len(&there), all.len() as u64);
+        let at = at.index(all.len() + 1);
+        let mut behind = vec![0; all.len() - at];
+        there.read(at as u64, &mut behind).expect("it is there");
+        prop_assert_eq!(&behind, &all[at..]);
+        there.check().expect("nothing failed");
+        prop_assert_eq!(there.into_bytes().expect("it is there"), all);
     }
 
     #[test]

@@ -44,6 +44,7 @@ config = { field = "/v" }
 [step.visits]
 from = "in"
 window = { session = "5s" }
+allowed-lateness = "4s"
 aggregate = "std.count"
 [step.late]
 from = "in"
@@ -104,6 +105,55 @@ path = "slices"
 from = "late"
 type = "file"
 path = "late"
+"#;
+
+/// A table that is kept current, with versions, and a full join, whose rows come out in pieces.
+const TABLES: &str = r#"
+name = "tables"
+parallelism = 1
+[checkpoint]
+path = "checkpoints"
+every = "100ms"
+[state]
+memory = "128KiB"
+path = "scratch"
+[source.in]
+type = "generator"
+records = 60000
+seed = 3
+template = '{"k":"user-{{int 0 8000}}","v":{{int 0 100}},"t":{{time 1700000000000 1}}}'
+key = "/k"
+timestamp = "/t"
+[source.in.event-time]
+max-disorder = "0ms"
+[source.names]
+type = "generator"
+records = 20000
+seed = 4
+template = '{"k":"user-{{int 0 8000}}","n":"name-{{int 0 100000}}","t":{{time 1700000000000 3}}}'
+key = "/k"
+timestamp = "/t"
+[source.names.event-time]
+max-disorder = "0ms"
+[table.directory]
+from = "names"
+[step.known]
+from = "in"
+lookup = "directory"
+join = "left"
+as-of = "1h"
+[step.full]
+from = ["in", "names"]
+join = "full"
+within = { from = "-2s", to = "1s" }
+[sink.known-out]
+from = "known"
+type = "file"
+path = "known"
+[sink.full-out]
+from = "full"
+type = "file"
+path = "full"
 "#;
 
 const OUT: [&str; 8] = [
@@ -281,12 +331,61 @@ fn damaged_scratch_ends_the_job_and_the_checkpoint_has_all_of_the_state() -> Res
 }
 
 #[test]
+fn tables_and_full_joins_beyond_memory_give_the_same_through_kills() -> Result<()> {
+    let lines = |folder: &Path| -> Result<[Vec<String>; 2]> {
+        Ok([
+            lines_of_parts(&folder.join("known"))?,
+            lines_of_parts(&folder.join("full"))?,
+        ])
+    };
+    let folder = job_folder(TABLES)?;
+    let args = ["run", "job.toml", "--quiet", "--set", "state.memory=1GiB"];
+    run(command(folder.path(), args), b"")?.expect_code(0)?;
+    let expected = lines(folder.path())?;
+    ensure!(
+        expected[0].len() == 60_000 && expected[1].len() > 60_000,
+        "{} and {} lines",
+        expected[0].len(),
+        expected[1].len()
+    );
+    for kills in [0, 4] {
+        let folder = job_folder(TABLES)?;
+        for kill in 0..kills {
+            let parallelism = format!("parallelism={}", [3, 1, 2][kill % 3]);
+            let mut child = command(folder.path(), ["run", "job.toml", "--quiet"])
+                .args(["--set", &parallelism])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .context("start wasmill")?;
+            // The moment is the point of the test: a few epochs after the start.
+            thread::sleep(Duration::from_millis(250));
+            child.kill()?;
+            child.wait()?;
+        }
+        let args = ["run", "job.toml", "--json"];
+        let ended = run(command(folder.path(), args), b"")?.expect_code(0)?;
+        ensure!(
+            lines(folder.path())? == expected,
+            "{kills} kills: other lines"
+        );
+        let summary = ended.stderr.lines().last().unwrap_or_default();
+        ensure!(
+            kills > 0 || summary.matches("\"state_disk_bytes_peak\":0").count() == 0,
+            "both steps spilled: {summary}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn state_that_cannot_spill_or_passes_the_most_of_all_stops_the_job_with_what_to_do() -> Result<()> {
     let session = "window = { session = \"5s\" }";
     ensure!(JOB.contains(session), "the job has sessions");
     let job = JOB.replace(
         session,
-        "window = { session = \"1000s\" }\nallowed-lateness = \"1s\"",
+        "window = { session = \"1000s\" }\nemit = \"complete\"\ntrigger = { every-event = \"1h\" }",
     );
     let folder = job_folder(&job)?;
     let ended = run(command(folder.path(), ["run", "job.toml", "--quiet"]), b"")?.expect_code(1)?;

@@ -18,7 +18,8 @@ use super::memory::too_large;
 use super::{Condition, Object, Storage, StorageError, Version};
 use crate::checkpoint::manifest::checksum;
 use crate::crash::{self, CrashPoint};
-use crate::sink::folder::{Folder, OsFolder};
+use crate::sink::folder::{Folder, OsFolder, PartFile};
+use crate::state::{Bytes, each_piece};
 
 /// What names in the making end with.
 const MAKING: &str = ".tmp";
@@ -72,6 +73,45 @@ impl LocalStorage {
         Ok(())
     }
 
+    /// Writes an object under another name, makes it last, and gives it its own. `new`: only if that is free.
+    fn write(
+        &self,
+        name: &str,
+        large: bool,
+        new: bool,
+        fill: &mut dyn FnMut(&mut dyn PartFile) -> io::Result<()>,
+    ) -> Result<(), StorageError> {
+        let temporary = format!("{name}{MAKING}");
+        let mut write = || {
+            let mut file = if large {
+                self.folder.create_large(&temporary)?
+            } else {
+                self.folder.create(&temporary)?
+            };
+            fill(&mut *file)?;
+            crash::at(CrashPoint::ObjectWritten);
+            file.sync()?;
+            crash::at(CrashPoint::ObjectSynced);
+            if new {
+                self.folder.rename_new(&temporary, name)?;
+            } else {
+                self.folder.rename(&temporary, name)?;
+            }
+            crash::at(CrashPoint::ObjectNamed);
+            self.folder.sync()?;
+            crash::at(CrashPoint::ObjectStored);
+            Ok::<(), io::Error>(())
+        };
+        write().map_err(|e| {
+            // Not to fill a full disk with leftovers of every attempt.
+            let _ = self.folder.remove(&temporary);
+            match e.kind() {
+                io::ErrorKind::AlreadyExists => StorageError::Conflict,
+                _ => failed("write", &e),
+            }
+        })
+    }
+
     fn version(&self, name: &str) -> Result<Option<Version>, StorageError> {
         let bytes = self.folder.read(name).map_err(|e| failed("read", &e))?;
         Ok(bytes.map(|b| Version(checksum(&b))))
@@ -85,7 +125,6 @@ impl Storage for LocalStorage {
         pieces: &[&[u8]],
         condition: &Condition,
     ) -> Result<Version, StorageError> {
-        let temporary = format!("{name}{MAKING}");
         // What depends on nothing waits for nobody: files of state, whose names are new, are written side by side.
         let _putting = (*condition != Condition::None).then(|| self.putting.lock());
         let holds = match condition {
@@ -96,37 +135,33 @@ impl Storage for LocalStorage {
         if !holds {
             return Err(StorageError::Conflict);
         }
-        let write = || {
-            let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
-            let mut file = if bytes < LARGE {
-                self.folder.create(&temporary)?
-            } else {
-                self.folder.create_large(&temporary)?
-            };
-            pieces.iter().try_for_each(|piece| file.write_all(piece))?;
-            crash::at(CrashPoint::ObjectWritten);
-            file.sync()?;
-            crash::at(CrashPoint::ObjectSynced);
-            match condition {
-                Condition::Absent => self.folder.rename_new(&temporary, name)?,
-                _ => self.folder.rename(&temporary, name)?,
-            }
-            crash::at(CrashPoint::ObjectNamed);
-            self.folder.sync()?;
-            crash::at(CrashPoint::ObjectStored);
-            Ok::<(), io::Error>(())
-        };
-        match write() {
-            Ok(()) => Ok(version_of(pieces)),
-            Err(e) => {
-                // Not to fill a full disk with leftovers of every attempt.
-                let _ = self.folder.remove(&temporary);
-                match e.kind() {
-                    io::ErrorKind::AlreadyExists => Err(StorageError::Conflict),
-                    _ => Err(failed("write", &e)),
-                }
-            }
+        let large = pieces.iter().map(|piece| piece.len()).sum::<usize>() >= LARGE;
+        let new = *condition == Condition::Absent;
+        self.write(name, large, new, &mut |file| {
+            pieces.iter().try_for_each(|piece| file.write_all(piece))
+        })?;
+        Ok(version_of(pieces))
+    }
+
+    fn put_from(&self, name: &str, content: &dyn Bytes) -> Result<(), StorageError> {
+        self.write(name, true, false, &mut |file| {
+            each_piece(content, &mut |piece| file.write_all(piece))
+        })
+    }
+
+    fn size(&self, name: &str) -> Result<Option<u64>, StorageError> {
+        match fs::metadata(self.path.join(name)) {
+            Ok(meta) if meta.is_dir() => Err(StorageError::Unfit("a folder has its name".into())),
+            Ok(meta) => Ok(Some(meta.len())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(unreadable(&e)),
         }
+    }
+
+    fn read(&self, name: &str, at: u64, into: &mut [u8]) -> Result<(), StorageError> {
+        use std::os::unix::fs::FileExt as _;
+        let file = File::open(self.path.join(name)).map_err(|e| unreadable(&e))?;
+        file.read_exact_at(into, at).map_err(|e| unreadable(&e))
     }
 
     fn get(&self, name: &str, bytes_max: u64) -> Result<Option<Object>, StorageError> {

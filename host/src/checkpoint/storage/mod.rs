@@ -7,6 +7,8 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use crate::state::Bytes;
+
 #[cfg(test)]
 pub mod faulty;
 pub mod local;
@@ -67,10 +69,35 @@ pub trait Storage: Send + Sync + Debug {
     ) -> Result<Version, StorageError>;
     /// An object of up to so many bytes (more: an error); none: there is no such.
     fn get(&self, name: &str, bytes_max: u64) -> Result<Option<Object>, StorageError>;
+    /// Puts an object as `put` does without condition, whose content need not be in memory.
+    fn put_from(&self, name: &str, content: &dyn Bytes) -> Result<(), StorageError> {
+        let mut all = vec![0; usize::try_from(content.len()).unwrap_or(usize::MAX)];
+        content.read(0, &mut all).map_err(|e| unreadable(&e))?;
+        self.put(name, &[&all], &Condition::None).map(|_| ())
+    }
+    /// Bytes of an object; none: there is no such.
+    fn size(&self, name: &str) -> Result<Option<u64>, StorageError> {
+        let object = self.get(name, u64::MAX)?;
+        Ok(object.map(|object| object.bytes.len() as u64))
+    }
+    /// Fills `into` with an object's bytes from `at` on.
+    fn read(&self, name: &str, at: u64, into: &mut [u8]) -> Result<(), StorageError> {
+        let object = self.get(name, u64::MAX)?.ok_or_else(gone)?;
+        Bytes::read(&object.bytes, at, into).map_err(|e| unreadable(&e))
+    }
     /// Names of all objects, in any order. Names that are no text are left out.
     fn list(&self) -> Result<Vec<String>, StorageError>;
     /// Removes an object; fine if it is gone already.
     fn delete(&self, name: &str) -> Result<(), StorageError>;
+}
+
+/// What was to be put somewhere cannot be read.
+fn unreadable(e: &std::io::Error) -> StorageError {
+    StorageError::Failed(format!("cannot read what is to be there: {e}"))
+}
+
+fn gone() -> StorageError {
+    StorageError::Unfit("it is not there any more".into())
 }
 
 /// A place as `[checkpoint] path` has it, taken apart.

@@ -17,6 +17,7 @@ use object_store::{
 use super::memory::too_large;
 use super::{Condition, Object, Storage, StorageError, Version};
 use crate::config::{Redactor, Secret, conceal};
+use crate::state::Bytes;
 
 /// Objects larger than this go up in pieces of it: a failed piece is sent again, not all of it.
 const PIECE_BYTES: usize = 16 << 20;
@@ -84,6 +85,16 @@ impl ObjectStorage {
     }
 }
 
+/// The next piece of something that is to go up.
+fn piece(content: &dyn Bytes, at: u64) -> Result<Vec<u8>, Error> {
+    let mut piece = vec![0; (content.len() - at).min(PIECE_BYTES as u64) as usize];
+    content.read(at, &mut piece).map_err(|e| Error::Generic {
+        store: "state",
+        source: e.into(),
+    })?;
+    Ok(piece)
+}
+
 impl Storage for ObjectStorage {
     fn put(
         &self,
@@ -141,6 +152,47 @@ impl Storage for ObjectStorage {
             Err(Error::NotFound { .. }) => Ok(None),
             Err(e) => Err(failed(&self.redactor, &e)),
         }
+    }
+
+    fn put_from(&self, name: &str, content: &dyn Bytes) -> Result<(), StorageError> {
+        let at = self.at(name);
+        let put = async {
+            let upload = self.store.put_multipart(&at).await?;
+            let mut upload = WriteMultipart::new_with_chunk_size(upload, PIECE_BYTES);
+            let mut sent = 0;
+            while sent < content.len() {
+                upload.wait_for_capacity(PIECES_AT_ONCE).await?;
+                let next = piece(content, sent)?;
+                sent += next.len() as u64;
+                upload.put(next.into());
+            }
+            upload.finish().await
+        };
+        let put = self.runtime.block_on(put);
+        put.map(|_| ()).map_err(|e| failed(&self.redactor, &e))
+    }
+
+    fn size(&self, name: &str) -> Result<Option<u64>, StorageError> {
+        match self.runtime.block_on(self.store.head(&self.at(name))) {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(failed(&self.redactor, &e)),
+        }
+    }
+
+    fn read(&self, name: &str, from: u64, into: &mut [u8]) -> Result<(), StorageError> {
+        let range = from..from + into.len() as u64;
+        let at = self.at(name);
+        let get = self.store.get_range(&at, range);
+        let bytes = self.runtime.block_on(get);
+        let bytes = bytes.map_err(|e| failed(&self.redactor, &e))?;
+        if bytes.len() != into.len() {
+            return Err(StorageError::Failed(
+                "fewer bytes came than were asked for".into(),
+            ));
+        }
+        into.copy_from_slice(&bytes);
+        Ok(())
     }
 
     fn list(&self) -> Result<Vec<String>, StorageError> {

@@ -446,4 +446,7 @@ pub enum TaskError {
     /// Bytes of state that are none.
     #[error("state that is to be restored is broken: {0}")]
     State(#[from] crate::state::Malformed),
+    /// It was read before, and cannot be read again.
+    #[error("state that is to be restored: {0}")]
+    Stored(#[from] crate::state::StoredError),
 }
