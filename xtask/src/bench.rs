@@ -7,6 +7,7 @@ mod kafka;
 mod keyed;
 mod nexmark;
 mod spill;
+mod spill_restore;
 mod w2;
 
 use anyhow::{Context, Result, bail};
@@ -31,7 +32,10 @@ pub fn bench(args: &[String]) -> Result<()> {
         println!(
             "keyed      windows, sessions, joins, timers: the engine alone, then whole jobs (`keyed jobs`: those only)"
         );
-        println!("spill      statistics by 2 M keys: all state in memory, and a tenth of it");
+        println!(
+            "spill      statistics by 2 M keys: all state in memory, and a tenth of it; then w2 in 16 MiB, beside peers"
+        );
+        println!("spill-restore  1 GiB of state in 64 MiB: its checkpoint, and going on from it");
         println!("spill-soak sums by 100 M keys (or so many million) in 1 GiB");
         println!(
             "checkpoints  what a checkpoint every second costs, and how fast a job that died is back; or those with a word: flights, restart …"
@@ -58,6 +62,9 @@ pub fn bench(args: &[String]) -> Result<()> {
     }
     if name == "spill" {
         return spill::run();
+    }
+    if name == "spill-restore" {
+        return spill_restore::run();
     }
     if name == "spill-soak" {
         return spill::soak(&args[1..]);

@@ -24,6 +24,7 @@ cargo xtask test [PART]...    set up and run every check; PART picks some (--lis
 cargo xtask kafka WHAT        a broker to try the examples with: start, stop, topics, produce, consume
 cargo xtask bench [NAME]      benchmarks: w2, nexmark, or the name of a criterion bench; none lists them
 cargo xtask soak [--minutes N] [--seed N]   jobs that die at random, with torn files; the same lines must come out
+cargo xtask soak --spill [MILLIONS]     sums by 100 M keys, or so many million, in 1 GiB
 cargo xtask fuzz [TARGET] [--minutes n]  random bytes and guests against all that reads foreign ones
 ";
 
@@ -35,6 +36,9 @@ fn main() -> ExitCode {
         Some("plugins") => plugins::build().map(|built| plugins::show(&built)),
         Some("test") => test::test(rest),
         Some("kafka") => kafka::kafka(rest),
+        Some("soak") if rest.first().is_some_and(|a| a == "--spill") => {
+            bench::bench(&[&["spill-soak".to_owned()], &rest[1..]].concat())
+        }
         Some("soak") => soak::run(rest),
         Some("bench") => bench::bench(rest),
         Some("fuzz") => fuzz::fuzz(rest),

@@ -8,12 +8,18 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{Cost, cost};
+use super::{Cost, cost, w2};
 use crate::{plugins, shell};
 
 /// Updates, and keys that they are dealt to at random.
 const UPDATES: u64 = 10_000_000;
 const KEYS: u64 = 2_000_000;
+/// Peers at w2 with their state on disk: thousands of records per CPU-second, measured on such a machine.
+const PEERS: [(&str, u32); 3] = [
+    ("Flink, RocksDB", 72),
+    ("Spark, RocksDB", 136),
+    ("Kafka Streams, RocksDB", 127),
+];
 /// The jobs, in the repository.
 const JOB: &str = "bench/spill/job.toml";
 const SOAK: &str = "bench/spill/soak.toml";
@@ -58,6 +64,11 @@ pub fn run() -> Result<()> {
     );
     if all.answer != tenth.answer {
         bail!("the answers differ");
+    }
+    println!("\nthe peers' job w2, [state] memory = \"16MiB\" (goal: 1 M records per CPU-second):");
+    w2::run(&["state.memory=16MiB".to_owned()])?;
+    for (peer, thousand) in PEERS {
+        println!("{peer:<24} {thousand} k records per CPU-second (measured earlier)");
     }
     Ok(())
 }
