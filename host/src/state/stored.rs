@@ -23,6 +23,10 @@ const KEYS_AT_ONCE: u64 = if cfg!(test) { 3 } else { 2 << 20 };
 pub trait Bytes: Send + Sync + Debug {
     /// How many.
     fn len(&self) -> u64;
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
     /// Fills `into` with those from `at` on.
     fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()>;
     /// xxh3-64 of all, if it is known: who reads all holds it against what was read.
