@@ -49,7 +49,7 @@ pub fn bench(args: &[String]) -> Result<()> {
         return flights::run();
     }
     if name == "kafka" {
-        return kafka::run();
+        return kafka::run(&args[1..]);
     }
     if name == "keyed" {
         return keyed::run(&args[1..]);

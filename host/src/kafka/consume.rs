@@ -9,6 +9,7 @@ use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use rdkafka::bindings as sys;
 
 use super::client::{Client, Fault, millis, text};
+use super::headers::HeaderWay;
 use super::topics::{self, Topic};
 use crate::record::{Blobs, Headers};
 use sys::rd_kafka_resp_err_t as Code;
@@ -23,7 +24,7 @@ pub struct PartitionQueue {
     partition: i32,
     queue: *mut sys::rd_kafka_queue_t,
     started: bool,
-    headers: bool,
+    headers: HeaderWay,
     messages: Vec<*mut sys::rd_kafka_message_t>,
     /// Payload bytes of a record, on average lately: so many fit into what a caller wants.
     mean_bytes: usize,
@@ -72,8 +73,7 @@ struct HeaderColumns {
 const NO_TIME: i64 = -1;
 
 impl PartitionQueue {
-    /// Not started yet. Without `headers`, records come without: the client library makes two allocations a record
-    /// to look for them, even where there are none.
+    /// Not started yet. Without `headers`, records come without them.
     pub fn new(
         client: &Arc<Client>,
         topic: &str,
@@ -89,7 +89,7 @@ impl PartitionQueue {
             partition,
             queue,
             started: false,
-            headers,
+            headers: HeaderWay::of(headers),
             messages: Vec::with_capacity(MESSAGES),
             mean_bytes: 100,
         })
@@ -237,7 +237,7 @@ impl Columns {
     /// # Safety
     /// A live message without error.
     #[inline]
-    unsafe fn push(&mut self, message: *mut sys::rd_kafka_message_t, with_headers: bool) {
+    unsafe fn push(&mut self, message: *mut sys::rd_kafka_message_t, headers: HeaderWay) {
         // SAFETY: the caller's promise; payload and key are null, or as long as said.
         unsafe {
             let m = &*message;
@@ -256,12 +256,10 @@ impl Columns {
             self.any_timestamp |= time != NO_TIME;
             self.timestamps.push(time);
             self.offsets.push(m.offset);
-            if !with_headers {
+            if headers == HeaderWay::Leave {
                 return;
             }
-            let mut headers = std::ptr::null_mut();
-            let found = sys::rd_kafka_message_headers(message, &raw mut headers);
-            if found == Code::RD_KAFKA_RESP_ERR_NO_ERROR && !headers.is_null() {
+            if let Some(headers) = headers.find(message) {
                 self.push_headers(headers, row);
             } else if let Some(all) = &mut self.headers {
                 all.first.push(all.names.len() as u32);

@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod consume;
+mod headers;
 pub mod offsets;
 pub mod position;
 pub mod produce;

@@ -24,6 +24,9 @@ const TOPICS_MAX: usize = 10_000;
 /// One look at what still waits. Success is not told, so this is also how late it is seen.
 const LOOK: Duration = Duration::from_millis(3);
 
+/// What a call may take longer than it was given.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// As the partitioner says.
 const ANY_PARTITION: i32 = -1;
 
@@ -247,24 +250,40 @@ impl Producer {
     }
 
     /// Makes offsets of a group part of the transaction.
+    ///
+    /// The library's call does not look at its time limit while it looks for the group's coordinator, and has been
+    /// seen to look for ever after brokers were killed and came back. So it has a thread of its own, which is left
+    /// behind where no answer comes: the producer is of no use then, and the thread keeps its handle.
     pub fn add_offsets(
         &self,
         group: &str,
         offsets: &[PartitionOffset],
         wait: Duration,
     ) -> Result<(), Fault> {
-        let list = List::of(offsets)?;
-        let group = GroupMetadata::of(group);
-        // SAFETY: live handle, list and group, which are read.
-        let error = unsafe {
-            sys::rd_kafka_send_offsets_to_transaction(
-                self.client.rk(),
-                list.raw(),
-                group.raw(),
-                millis(wait),
-            )
+        const WHAT: &str = "put offsets into the transaction";
+        let (client, group) = (Arc::clone(&self.client), group.to_owned());
+        let offsets = offsets.to_vec();
+        let call = move || {
+            let list = List::of(&offsets)?;
+            let group = GroupMetadata::of(&group);
+            // SAFETY: live handle, list and group, which are read.
+            let error = unsafe {
+                sys::rd_kafka_send_offsets_to_transaction(
+                    client.rk(),
+                    list.raw(),
+                    group.raw(),
+                    millis(wait),
+                )
+            };
+            Fault::take(error, WHAT)
         };
-        Fault::take(error, "put offsets into the transaction")
+        within(wait + GRACE, call).unwrap_or_else(|| {
+            tracing::warn!(target: "wasmill::kafka", "{WHAT}: left behind, no answer after {wait:?}");
+            Err(Fault {
+                fatal: true,
+                ..Fault::of(Code::RD_KAFKA_RESP_ERR__TIMED_OUT, WHAT)
+            })
+        })
     }
 
     /// Gives the transaction up: nothing of it is ever visible.
@@ -286,5 +305,34 @@ fn parts(bytes: Option<&[u8]>) -> (*mut c_void, usize) {
     match bytes {
         Some(bytes) => (bytes.as_ptr().cast_mut().cast(), bytes.len()),
         None => (std::ptr::null_mut(), 0),
+    }
+}
+
+/// What a call answers, on a thread of its own; none: it took too long, and is left behind.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    call: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (answer, answered) = crossbeam_channel::bounded(1);
+    let thread = std::thread::Builder::new().name("kafka/call".into());
+    let started = thread.spawn(move || {
+        // Nobody there: it was left behind.
+        let _ = answer.send(call());
+    });
+    // Without a thread there is no answer, either.
+    started.ok()?;
+    answered.recv_timeout(limit).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn call_that_never_returns_is_left_behind() {
+        assert_eq!(within(Duration::from_secs(60), || 7), Some(7));
+        let (_held, never) = crossbeam_channel::bounded::<()>(1);
+        let call = move || never.recv().is_ok();
+        assert_eq!(within(Duration::from_millis(20), call), None);
     }
 }

@@ -14,7 +14,7 @@ use sys::rd_kafka_resp_err_t as Code;
 const ASK: Duration = Duration::from_secs(10);
 
 /// How long a topic that is made when it is asked for may take.
-const MAKING: Duration = Duration::from_secs(5);
+const MAKING: Duration = Duration::from_secs(10);
 
 /// A topic as the cluster describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]

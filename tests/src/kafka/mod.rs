@@ -147,28 +147,30 @@ impl Broker {
         }
     }
 
-    /// Starts several that are one cluster, each in a folder below this one.
+    /// Starts several that are one cluster, each in a folder below this one: the first is the controller, and the
+    /// others start side by side.
     pub fn cluster(folder: &Path, of: u16) -> Result<Vec<Broker>> {
-        let mut brokers: Vec<Broker> = Vec::new();
-        for id in 1..=of {
-            let controller = match brokers.first() {
-                Some(first) => Some(settings::controller(
-                    &first.folder.join("server.properties"),
-                )?),
-                None => None,
-            };
+        let start = |id: u16, controller: Option<u16>| {
             let settings = Settings {
                 member: Member { id, of, controller },
                 heap_mib: 256,
                 ..Settings::default()
             };
-            brokers.push(Broker::start(
-                &folder.join(id.to_string()),
-                &settings,
-                Life::Ours,
-            )?);
-        }
-        Ok(brokers)
+            Broker::start(&folder.join(id.to_string()), &settings, Life::Ours)
+        };
+        let first = start(1, None)?;
+        let controller = settings::controller(&first.folder.join("server.properties"))?;
+        let others = thread::scope(|scope| {
+            let start = &start;
+            let others: Vec<_> = (2..=of)
+                .map(|id| scope.spawn(move || start(id, Some(controller))))
+                .collect();
+            let ended = others.into_iter().map(|one| one.join());
+            ended
+                .map(|one| one.expect("a start does not panic"))
+                .collect::<Result<Vec<Broker>>>()
+        })?;
+        Ok([first].into_iter().chain(others).collect())
     }
 
     /// `127.0.0.1:PORT`, for `brokers`.

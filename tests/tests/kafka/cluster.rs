@@ -15,11 +15,12 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers, Message};
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rustix::process::{Pid, Signal, kill_process};
 use wasmill_tests::kafka::{Broker, Life, Settings};
-use wasmill_tests::{Ended, command, wait};
+use wasmill_tests::{Ended, command, limit, wait};
 
 /// The broker that all tests share; it dies with the test process.
 pub fn brokers() -> &'static str {
@@ -45,7 +46,15 @@ pub fn create_as(client: &ClientConfig, topic: &str, partitions: i32, copies: i3
     if let Some(Err((name, code))) = made.into_iter().next() {
         bail!("topic {name}: {code}");
     }
-    Ok(())
+    // A broker may not have heard of it yet.
+    until("every partition has a leader", || {
+        let found = admin
+            .inner()
+            .fetch_metadata(Some(topic), Duration::from_secs(30))?;
+        let led = |p: &&MetadataPartition| p.leader() >= 0;
+        let leaders = |t: &MetadataTopic| t.partitions().iter().filter(led).count();
+        Ok(found.topics().first().map(leaders) == usize::try_from(partitions).ok())
+    })
 }
 
 /// Deletes a topic, and waits until it is gone.
@@ -81,12 +90,12 @@ pub fn expire(brokers: &str, topic: &str, partition: i32, before: i64) -> Result
     Ok(())
 }
 
-/// Waits until something is so; an error after a minute.
+/// Waits until something is so; an error after far more than it takes.
 pub fn until(what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
     let begun = Instant::now();
     while !is()? {
-        if begun.elapsed() > Duration::from_secs(60) {
-            bail!("not after a minute: {what}");
+        if begun.elapsed() > limit() {
+            bail!("not after {} s: {what}", limit().as_secs());
         }
         thread::sleep(Duration::from_millis(50));
     }
@@ -120,42 +129,63 @@ pub fn stop(child: Child) -> Result<Ended> {
     wait(child)
 }
 
-/// Writes records: partition, key, value (none: a tombstone), timestamp.
+/// Writes records.
 pub fn produce<'a>(
     brokers: &str,
     topic: &str,
-    records: impl IntoIterator<Item = (i32, &'a str, Option<&'a str>, i64)>,
+    records: impl IntoIterator<Item = Record<'a>>,
 ) -> Result<()> {
     produce_as(&config(brokers), topic, records)
 }
+
+/// Partition, key, value (none: a tombstone), timestamp.
+pub type Record<'a> = (i32, &'a str, Option<&'a str>, i64);
 
 /// Writes records, as this client.
 pub fn produce_as<'a>(
     client: &ClientConfig,
     topic: &str,
-    records: impl IntoIterator<Item = (i32, &'a str, Option<&'a str>, i64)>,
+    records: impl IntoIterator<Item = Record<'a>>,
 ) -> Result<()> {
-    let producer: BaseProducer = client
-        .clone()
-        .set("enable.idempotence", "true")
-        .set("queue.buffering.max.messages", "1000000")
-        .create()?;
-    for (partition, key, value, time) in records {
+    let writer = Writer::new(client)?;
+    for record in records {
+        writer.send(topic, record)?;
+    }
+    writer.flush()
+}
+
+/// Writes records. However long a cluster is away, each gets there once.
+pub struct Writer(BaseProducer);
+
+impl Writer {
+    pub fn new(client: &ClientConfig) -> Result<Writer> {
+        let producer = client
+            .clone()
+            .set("enable.idempotence", "true")
+            .set("queue.buffering.max.messages", "1000000")
+            .create()?;
+        Ok(Writer(producer))
+    }
+
+    pub fn send(&self, topic: &str, (partition, key, value, time): Record<'_>) -> Result<()> {
         let mut record = BaseRecord::to(topic)
             .partition(partition)
             .key(key)
             .timestamp(time);
         record.payload = value;
-        while let Err((error, again)) = producer.send(record) {
+        while let Err((error, again)) = self.0.send(record) {
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                 return Err(error.into());
             }
-            producer.poll(Duration::from_millis(10));
+            self.0.poll(Duration::from_millis(10));
             record = again;
         }
+        Ok(())
     }
-    producer.flush(Duration::from_secs(30))?;
-    Ok(())
+
+    pub fn flush(&self) -> Result<()> {
+        Ok(self.0.flush(limit())?)
+    }
 }
 
 /// A record as a reader of committed ones sees it.
@@ -229,7 +259,7 @@ pub fn read_as(client: &ClientConfig, topic: &str) -> Result<Vec<Seen>> {
     let (mut seen, mut ended, begun) = (Vec::new(), vec![false; partitions], Instant::now());
     let mut next = vec![0; partitions];
     while ended.contains(&false) {
-        if begun.elapsed() > Duration::from_secs(60) {
+        if begun.elapsed() > limit() {
             bail!("topic {topic} does not come to its end");
         }
         match consumer.poll(Duration::from_millis(200)) {

@@ -1,6 +1,7 @@
 //! What goes wrong with a cluster, and what a job makes of it: it goes on by itself, and nothing is lost or comes twice.
 
 use std::io::{BufRead as _, BufReader, Read};
+use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
@@ -12,55 +13,91 @@ use wasmill_tests::wait;
 use crate::cluster::{
     Undecided, brokers, config, create, create_as, produce, signal, start, until, write_job,
 };
-use crate::kills::{compare, compare_on, fill, fill_into, job};
-use crate::owners::at_work;
+use crate::owners::{at_work, newest};
+use crate::sums::{FED, Feed, compare, compare_on, fill, job, job_of_feed};
+
+/// Runs the job while its input comes and something happens to the cluster. Each result must be there once.
+fn through(
+    name: &str,
+    cluster: &mut [Broker],
+    happens: impl FnOnce(&mut [Broker], &Path) -> Result<()>,
+) -> Result<()> {
+    let addresses: Vec<&str> = cluster.iter().map(Broker::address).collect();
+    let (all, out) = (addresses.join(","), format!("{name}-out"));
+    let copies = cluster.len() as i32;
+    let feed = Feed::start(&all, copies)?;
+    create_as(&config(&all), &out, 3, copies)?;
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("job.toml"), job_of_feed(name, &all))?;
+    let child = start(folder.path(), &["--quiet"])?;
+    let checkpoints = folder.path().join("checkpoints");
+    let happened = at_work(&checkpoints).and_then(|()| happens(cluster, &checkpoints));
+    if happened.is_err() {
+        signal(&child, Signal::KILL)?;
+    } else {
+        feed.finish()?;
+    }
+    let ended = wait(child)?;
+    happened.with_context(|| ended.said())?;
+    let ended = ended.expect_code(0)?;
+    compare_on(&all, &out, FED, &ended.said())
+}
 
 #[test]
 fn job_goes_on_by_itself_when_the_broker_was_killed_and_comes_back() -> Result<()> {
     let data = tempfile::tempdir()?;
-    let mut broker = Broker::start(data.path(), &Settings::default(), Life::Ours)?;
-    let own = broker.address().to_owned();
-    fill_into(&own, 1)?;
-    create(&own, "broker-out", 2)?;
-    let folder = tempfile::tempdir()?;
-    let text = job("broker").replace("BROKERS", &own);
-    std::fs::write(folder.path().join("job.toml"), text)?;
-    let child = start(folder.path(), &["--quiet"])?;
-    at_work(&folder.path().join("checkpoints"))?;
-    broker.kill()?;
-    std::thread::sleep(outage());
-    broker.restart()?;
-    let ended = wait(child)?.expect_code(0)?;
-    let compared = compare_on(&own, "broker-out", &ended.said());
-    if compared.is_err() {
+    let broker = Broker::start(data.path(), &Settings::default(), Life::Ours)?;
+    let mut cluster = [broker];
+    let held = through("broker", &mut cluster, |cluster, _| {
+        cluster[0].kill()?;
+        std::thread::sleep(outage());
+        cluster[0].restart()
+    });
+    if held.is_err() {
         // The broker's logs say what it did with the transactions.
-        broker.kill()?;
+        cluster[0].kill()?;
         eprintln!("kept: {}", data.keep().display());
     }
-    compared
+    held
 }
 
 #[test]
 fn job_goes_on_by_itself_when_leaders_and_coordinators_move_between_three_brokers() -> Result<()> {
     let data = tempfile::tempdir()?;
     let mut cluster = Broker::cluster(data.path(), 3)?;
-    let addresses: Vec<&str> = cluster.iter().map(Broker::address).collect();
-    let all = addresses.join(",");
-    fill_into(&all, 3)?;
-    create_as(&config(&all), "moved-out", 3, 3)?;
-    let folder = tempfile::tempdir()?;
-    let text = job("moved").replace("BROKERS", &all);
-    std::fs::write(folder.path().join("job.toml"), text)?;
-    let child = start(folder.path(), &["--quiet"])?;
-    at_work(&folder.path().join("checkpoints"))?;
-    // The first one is the controller; every partition, coordinators' ones too, has copies on all three.
-    for moved in [1, 2] {
-        cluster[moved].kill()?;
+    let held = through("moved", &mut cluster, |cluster, checkpoints| {
+        // The first one is the controller; every partition, coordinators' ones too, has copies on all three.
+        for moved in [1, 2] {
+            cluster[moved].kill()?;
+            std::thread::sleep(outage());
+            cluster[moved].restart()?;
+            let before = newest(checkpoints);
+            until("a checkpoint since", || Ok(newest(checkpoints) > before))?;
+        }
+        if outage().is_zero() {
+            return Ok(());
+        }
+        // In a soak, all of them are away at once, too, for longer than the transaction may take.
+        for broker in cluster.iter_mut() {
+            broker.kill()?;
+        }
         std::thread::sleep(outage());
-        cluster[moved].restart()?;
+        std::thread::scope(|scope| {
+            let all: Vec<_> = cluster
+                .iter_mut()
+                .map(|broker| scope.spawn(move || broker.restart()))
+                .collect();
+            all.into_iter()
+                .try_for_each(|one| one.join().expect("no panic"))
+        })
+    });
+    if held.is_err() {
+        for broker in &mut cluster {
+            broker.kill()?;
+        }
+        eprintln!("kept: {}", data.keep().display());
     }
-    let ended = wait(child)?.expect_code(0)?;
-    compare_on(&all, "moved-out", &ended.said())
+    held
 }
 
 /// A job that was frozen in the middle of a transaction until the broker gave that up; it goes on now.

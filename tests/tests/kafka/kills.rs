@@ -1,7 +1,6 @@
 //! Kafka to a keyed window to Kafka, killed again and again: what a reader of committed records sees is what an
 //! undisturbed run gives, each result once.
 
-use std::fmt::Write as _;
 use std::process::Child;
 use std::thread;
 use std::time::Duration;
@@ -9,142 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use wasmill_tests::{Ended, command, run, wait};
 
-use crate::cluster::{
-    Seen, brokers, config, create, create_as, produce, read_all, spawn, write_job,
-};
-
-const RECORDS: i64 = 2_000_000;
-const PARTITIONS: i32 = 3;
-
-pub fn job(name: &str) -> String {
-    format!(
-        r#"
-name = "{name}"
-parallelism = 2
-batch = {{ records = 50 }}
-[checkpoint]
-path = "checkpoints"
-every = "50ms"
-[source.in]
-type = "kafka"
-brokers = "BROKERS"
-topics = "kills-in"
-end = "latest"
-format = "json"
-group = "{name}"
-[source.in.event-time]
-max-disorder = "0ms"
-[step.sums]
-from = "in"
-window = {{ tumbling = "2s" }}
-aggregate = "std.sum"
-config = {{ field = "/v" }}
-[sink.out]
-from = "sums"
-type = "kafka"
-brokers = "BROKERS"
-topic = "{name}-out"
-format = "json"
-"#
-    )
-}
-
-/// The input, once for all tests here.
-pub fn fill() -> Result<()> {
-    static FILLED: std::sync::OnceLock<Result<(), String>> = std::sync::OnceLock::new();
-    let filled = FILLED.get_or_init(|| fill_into(brokers(), 1).map_err(|e| format!("{e:#}")));
-    filled.clone().map_err(anyhow::Error::msg)
-}
-
-/// The input, into a cluster that keeps so many copies.
-pub fn fill_into(brokers: &str, copies: i32) -> Result<()> {
-    create_as(&config(brokers), "kills-in", PARTITIONS, copies)?;
-    let mut texts = Vec::new();
-    for i in 0..RECORDS {
-        let mut value = String::new();
-        write!(value, "{{\"v\":{}}}", i % 97)?;
-        texts.push((i, format!("k{}", i % 53), value));
-    }
-    let records = texts.iter().map(|(i, key, value)| {
-        let partition = (i % i64::from(PARTITIONS)) as i32;
-        (
-            partition,
-            key.as_str(),
-            Some(value.as_str()),
-            1_000_000 + i * 3,
-        )
-    });
-    produce(brokers, "kills-in", records)
-}
-
-/// What an undisturbed run gives.
-fn golden() -> Result<Vec<Seen>> {
-    static GOLDEN: std::sync::OnceLock<Result<Vec<Seen>, String>> = std::sync::OnceLock::new();
-    let made = || -> Result<Vec<Seen>> {
-        fill()?;
-        create(brokers(), "golden-out", 2)?;
-        let folder = tempfile::tempdir()?;
-        write_job(folder.path(), &job("golden"))?;
-        run(command(folder.path(), ["run", "job.toml", "--quiet"]), b"")?.expect_code(0)?;
-        let mut seen = read_all(brokers(), "golden-out")?;
-        without_places(&mut seen);
-        ensure!(seen.len() > 5_000, "too little came out: {}", seen.len());
-        Ok(seen)
-    };
-    let golden = GOLDEN.get_or_init(|| made().map_err(|e| format!("{e:#}")));
-    golden.clone().map_err(anyhow::Error::msg)
-}
-
-/// Sorted; which partition a result is in says nothing about the result.
-fn without_places(seen: &mut [Seen]) {
-    seen.iter_mut().for_each(|s| s.partition = 0);
-    seen.sort();
-}
-
-/// By partition: how many results that came before, and where the first and the last of them is in the order read.
-fn offsets_of_doubles(seen: &[Seen]) -> String {
-    let (mut known, mut places) = (std::collections::BTreeSet::new(), Vec::new());
-    for (place, one) in seen.iter().enumerate() {
-        if !known.insert((&one.key, &one.value, one.timestamp)) {
-            places.push((one.partition, place));
-        }
-    }
-    let of = |partition: i32| {
-        let all = places.iter().filter(|(p, _)| *p == partition);
-        let all: Vec<usize> = all.map(|(_, place)| *place).collect();
-        let ends = (all.first(), all.last());
-        format!("{partition}: {} at {ends:?}", all.len())
-    };
-    let partitions: std::collections::BTreeSet<i32> = places.iter().map(|(p, _)| *p).collect();
-    partitions
-        .into_iter()
-        .map(of)
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-pub fn compare(topic: &str, said: &str) -> Result<()> {
-    compare_on(brokers(), topic, said)
-}
-
-pub fn compare_on(brokers: &str, topic: &str, said: &str) -> Result<()> {
-    let golden = golden()?;
-    let mut seen = read_all(brokers, topic)?;
-    let before = offsets_of_doubles(&seen);
-    without_places(&mut seen);
-    let twice = seen.windows(2).filter(|w| w[0] == w[1]).count();
-    let missing = golden
-        .iter()
-        .filter(|g| seen.binary_search(g).is_err())
-        .count();
-    ensure!(
-        seen == golden,
-        "{said}: {} results, {} expected; {twice} twice, {missing} missing; places of doubles: {before}",
-        seen.len(),
-        golden.len()
-    );
-    Ok(())
-}
+use crate::cluster::{brokers, create, spawn, write_job};
+use crate::sums::{compare, fill, job};
 
 fn start(folder: &std::path::Path, kill_at: Option<&str>) -> Result<Child> {
     let mut command = command(folder, ["run", "job.toml", "--quiet"]);

@@ -15,6 +15,8 @@ mod plain;
 )]
 #[path = "../behaviour/s3_server.rs"]
 mod s3_server;
+mod savepoints;
 mod secure;
 mod sink;
 mod source;
+mod sums;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
-use wasmill_tests::{command, run, wait};
+use wasmill_tests::{command, limit, run, wait};
 
 use crate::cluster::{brokers, create, read_all, signal, spawn, start, stop, until, write_job};
-use crate::kills::{compare, fill, job};
 use crate::s3_server::Server;
+use crate::sums::{compare, fill, job};
 
 /// Checkpoints in a folder.
 fn manifests(folder: &Path) -> usize {
@@ -22,7 +22,7 @@ fn manifests(folder: &Path) -> usize {
 }
 
 /// Number of the newest checkpoint in a folder.
-fn newest(folder: &Path) -> Option<u64> {
+pub fn newest(folder: &Path) -> Option<u64> {
     let names = std::fs::read_dir(folder).ok()?;
     let names = names.filter_map(|n| n.ok()?.file_name().into_string().ok());
     names
@@ -116,8 +116,7 @@ fn process_frozen_past_its_lease_leaves_nothing_visible_when_it_wakes() -> Resul
             break;
         }
         ensure!(
-            tried.stderr.contains("another process has it")
-                && begun.elapsed() < Duration::from_secs(60),
+            tried.stderr.contains("another process has it") && begun.elapsed() < limit(),
             "{}",
             tried.said()
         );

@@ -1,13 +1,18 @@
 //! What a source does with topics that grow, go, come back, or have lost what is wanted of them.
 
+use std::process::Child;
+use std::thread;
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rustix::process::Signal;
 use wasmill_tests::{command, run, wait};
 
 use crate::cluster::{
-    brokers, committed, config, create, delete, expire, grow, produce, read_all, start, stop,
-    until, write_job,
+    brokers, committed, config, create, delete, expire, grow, produce, read_all, signal, start,
+    stop, until, write_job,
 };
 
 /// A job that prints what it reads.
@@ -77,8 +82,9 @@ fn partitions_and_topics_that_come_while_the_job_runs_are_read_from_their_start(
     put("grow-in-b", &[(0, "third")])?;
     let all = ["first", "second", "third"];
     until("the others", || Ok(values("grow-out")? == all))?;
-    stop(job)?.expect_code(0)?;
-    // Started again, each is gone on with where it stood.
+    // What can be seen is in a checkpoint: killed and started again, each is gone on with where it stood.
+    signal(&job, Signal::KILL)?;
+    wait(job)?;
     put("grow-in-b", &[(0, "two more")])?;
     let job = start(folder.path(), &["--quiet"])?;
     let all = ["first", "second", "third", "two more"];
@@ -104,6 +110,34 @@ fn topic_that_is_deleted_while_it_is_read_stops_the_job_with_its_position() -> R
         "{}",
         ended.said()
     );
+    Ok(())
+}
+
+#[test]
+fn topic_that_is_made_anew_while_it_is_read_stops_the_job_with_its_position() -> Result<()> {
+    create(brokers(), "swapped-in", 1)?;
+    create(brokers(), "swapped-out", 1)?;
+    put("swapped-in", &[(0, "a"), (0, "b")])?;
+    let folder = tempfile::tempdir()?;
+    let text = copying("swapped", "topics = \"swapped-in\"");
+    write_job(folder.path(), &text)?;
+    let job = start(folder.path(), &["--quiet"])?;
+    until("it reads", || Ok(values("swapped-out")?.len() == 2))?;
+    delete(brokers(), "swapped-in")?;
+    create(brokers(), "swapped-in", 1)?;
+    // Beyond the position, too: nothing about the offsets tells that it is another log.
+    put("swapped-in", &[(0, "c"), (0, "d"), (0, "e"), (0, "f")])?;
+    let ended = wait(job)?.expect_code(1)?;
+    ensure!(
+        ended
+            .stderr
+            .contains("topic swapped-in was deleted and created again while it was read")
+            && ended.stderr.contains("it stood at offset 2"),
+        "{}",
+        ended.said()
+    );
+    let seen = values("swapped-out")?;
+    ensure!(seen == ["a", "b"], "read of another log: {seen:?}");
     Ok(())
 }
 
@@ -176,6 +210,52 @@ fn records_that_expired_since_the_checkpoint_are_a_gap_that_says_how_many() -> R
     stop(job)?.expect_code(0)?;
     let seen = values("expired-out")?;
     ensure!(!seen.contains(&"d".to_owned()), "{seen:?}");
+    Ok(())
+}
+
+/// Gives a job's partition other records while it stands still: these come, and all before an offset go.
+fn overtake(job: &Child, topic: &str, values: &[(i32, &str)], before: i64) -> Result<()> {
+    signal(job, Signal::STOP)?;
+    // What it had asked the broker for by then comes back empty.
+    thread::sleep(Duration::from_secs(1));
+    put(topic, values)?;
+    expire(brokers(), topic, 0, before)?;
+    signal(job, Signal::CONT)
+}
+
+#[test]
+fn records_that_expire_ahead_of_a_running_job_stop_it_unless_it_says_where_to_go_on() -> Result<()>
+{
+    let (from, to) = ("overtaken-in", "overtaken-out");
+    create(brokers(), from, 1)?;
+    create(brokers(), to, 1)?;
+    put(from, &[(0, "a"), (0, "b")])?;
+    let folder = tempfile::tempdir()?;
+    let text = copying("overtaken", "topics = \"overtaken-in\"");
+    write_job(folder.path(), &text)?;
+    let job = start(folder.path(), &["--quiet"])?;
+    until("it reads", || Ok(values(to)?.len() == 2))?;
+    overtake(&job, from, &[(0, "c"), (0, "d"), (0, "e")], 4)?;
+    let ended = wait(job)?.expect_code(1)?;
+    ensure!(
+        ended
+            .stderr
+            .contains("overtaken-in[0]: offset 2 is not in the topic, which has 4 to 5 (on-gap ="),
+        "{}",
+        ended.said()
+    );
+    ensure!(values(to)? == ["a", "b"], "nothing was skipped");
+
+    let job = start(folder.path(), &["--set", "source.in.on-gap=earliest"])?;
+    until("it goes on", || Ok(values(to)? == ["a", "b", "e"]))?;
+    overtake(&job, from, &[(0, "f"), (0, "g"), (0, "h")], 7)?;
+    until("it goes on again", || {
+        Ok(values(to)? == ["a", "b", "e", "h"])
+    })?;
+    let ended = stop(job)?.expect_code(0)?;
+    let told =
+        "offset 5 is not in the topic, which has 7 to 8; going on at offset 7, as on-gap says";
+    ensure!(ended.stderr.contains(told), "{}", ended.said());
     Ok(())
 }
 
@@ -257,7 +337,7 @@ fn keys_headers_times_and_null_values_go_through_a_job_unchanged() -> Result<()>
     for record in [full, tombstone, keyless] {
         producer.send(record).map_err(|(e, _)| e)?;
     }
-    producer.flush(std::time::Duration::from_secs(30))?;
+    producer.flush(Duration::from_secs(30))?;
     let folder = tempfile::tempdir()?;
     let source = "topics = \"whole-in\"\nend = \"latest\"";
     write_job(folder.path(), &copying("whole", source))?;
@@ -313,7 +393,7 @@ fn progress_tells_how_many_records_wait() -> Result<()> {
     let group = || committed(brokers(), "lag", "lag-in", 1);
     let all = || Ok(group().is_ok_and(|g| g == [1_500_000]));
     until("the group has all", all)?;
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    thread::sleep(Duration::from_secs(1));
     let ended = stop(job)?.expect_code(0)?;
     let behind: Vec<u64> = ended
         .stderr

@@ -132,6 +132,12 @@ impl KafkaReader {
     /// The position is not in the log.
     fn gap(&mut self, why: &str) -> Result<(), SourceError> {
         let (topic, partition) = (&self.at.topic, self.at.partition);
+        // Offsets of another log say nothing, and on-gap is not about it.
+        let anew = self.shared.is_made_anew(topic);
+        if anew.map_err(|e| self.error(format!("{why}; {e}")))? {
+            let why = self.shared.failure().unwrap_or_default();
+            return Err(self.error(format!("{why}; it stood at offset {}", self.at.offset)));
+        }
         let ends = topics::ends(
             self.shared.control(),
             topic,

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::wanted;
 use crate::config::{KafkaSourcePlan, KafkaTopics};
 use crate::kafka::topics::{self, TopicInfo};
-use crate::kafka::{Client, KafkaPosition};
+use crate::kafka::{Client, Fault, KafkaPosition};
 use crate::time::Stopwatch;
 
 /// How often the topics are looked at.
@@ -97,10 +97,30 @@ impl Shared {
         self.suspicious.store(true, Ordering::Release);
     }
 
+    /// Asks whether a topic is another one than the one that is read, under the same name. Then the source has failed.
+    pub(super) fn is_made_anew(&self, name: &str) -> Result<bool, Fault> {
+        let found = topics::describe(&self.control, &[name.to_owned()], ASK)?;
+        let seen = self.seen.lock();
+        let (Some((id, _)), Some(topic)) = (seen.get(name), found.get(name)) else {
+            return Ok(false);
+        };
+        let anew = *id != topic.id;
+        if anew {
+            self.fail(made_anew(name, id, &topic.id));
+        }
+        Ok(anew)
+    }
+
     fn fail(&self, why: String) {
         *self.failure.lock() = Some(why);
         self.failed.store(true, Ordering::Release);
     }
+}
+
+fn made_anew(name: &str, was: &str, is: &str) -> String {
+    format!(
+        "topic {name} was deleted and created again while it was read (its id was {was}, now {is})"
+    )
 }
 
 pub(super) fn spawn(shared: &Arc<Shared>) -> std::io::Result<()> {
@@ -158,10 +178,7 @@ fn look(shared: &Shared, missed: &mut BTreeMap<String, u32>) {
             .entry(name.clone())
             .or_insert_with(|| (topic.id.clone(), BTreeSet::new()));
         if *id != topic.id {
-            shared.fail(format!(
-                "topic {name} was deleted and created again while it was read (its id was {id}, now {})",
-                topic.id
-            ));
+            shared.fail(made_anew(&name, id, &topic.id));
             continue;
         }
         if shared.bounded {
