@@ -265,6 +265,10 @@ pub fn read_as(client: &ClientConfig, topic: &str) -> Result<Vec<Seen>> {
         match consumer.poll(Duration::from_millis(200)) {
             None => {}
             Some(Err(KafkaError::PartitionEOF(p))) => ended[p as usize] = true,
+            // The client connects again by itself.
+            Some(Err(KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure,
+            ))) => {}
             Some(Err(e)) => return Err(e).context("read a topic"),
             Some(Ok(message)) => {
                 let next = &mut next[message.partition() as usize];
