@@ -150,7 +150,8 @@ impl Bench {
         let sink = cpu("file into a topic")? - cpu("file into nothing")?;
         let share = 100.0 * cpu("bare producer")? / sink;
         println!("sink, without the file's reading: {share:.0} % of the bare producer");
-        let share = 100.0 * cpu("1 s epochs, at least once")? / cpu("1 s epochs, exactly once")?;
+        let share =
+            100.0 * cpu("epochs of 1 s, at least once")? / cpu("epochs of 1 s, exactly once")?;
         println!("exactly once: {share:.0} % of at least once");
         Ok(())
     }
@@ -197,9 +198,9 @@ impl Bench {
                 blackhole(),
             ),
             job("cast, keep half, into a topic", "", &ints, CAST, least()),
-            job("1 s epochs, at least once", EVERY, &ints, CAST, least()),
+            job("epochs of 1 s, at least once", EVERY, &ints, CAST, least()),
             job(
-                "1 s epochs, exactly once",
+                "epochs of 1 s, exactly once",
                 EVERY,
                 &ints,
                 CAST,
