@@ -119,6 +119,11 @@ pub trait Step: Send {
         batch: Batch,
         out: &mut dyn Output,
     ) -> Result<(), StepError>;
+    /// The clock, for the records that come next: a step by processing time counts them to it. What is kept moves at
+    /// the boundary.
+    fn clock(&mut self, now: i64) {
+        let _ = now;
+    }
     /// All records up to here came; time moves now. Called again while it answers `More`.
     fn on_boundary(
         &mut self,

@@ -35,8 +35,11 @@ pub struct HeardTime {
     pub of: TimeOwner,
     /// The watermark.
     pub watermark: i64,
-    /// Whether it counts.
+    /// Whether it counts for the step's watermark.
     pub activity: Activity,
+    /// Whether it counts for the input's own, where that is something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_input: Option<Activity>,
 }
 
 /// Whose watermark.

@@ -244,20 +244,20 @@ fn deep_nesting_is_refused_without_a_crash() {
 /// Seconds for what should take milliseconds would be a way to hold a host up.
 #[test]
 fn thousands_of_nodes_are_checked_in_no_time() {
-    let mut text = String::new();
+    let mut text = "parallelism = 1\n".to_owned();
     let mut all = Vec::new();
-    for i in 0..5_000 {
+    for i in 0..4_000 {
         text.push_str(&format!("[source.s{i}]\ntype = \"generator\"\n[step.k{i}]\nfrom = [\"s{i}\", \"k{}\"]\nkey = \"/k\"\n", i + 1));
         all.push(format!("\"missing{i}\""));
     }
     text.push_str(
-        "[step.k5000]\nfrom = \"s0\"\nwindow = { tumbling = \"1s\" }\naggregate = \"std.count\"\n",
+        "[step.k4000]\nfrom = \"s0\"\nwindow = { tumbling = \"1s\" }\naggregate = \"std.count\"\n",
     );
     let good = format!("{text}[sink.o]\nfrom = \"k0\"\ntype = \"blackhole\"\n");
     let started = crate::time::Stopwatch::start();
     assert_eq!(
         check(&good).unwrap_or_else(|p| panic!("{p}")).steps.len(),
-        5_001
+        4_001
     );
     let bad = format!(
         "{text}[sink.o]\nfrom = [{}]\ntype = \"blackhole\"\n",

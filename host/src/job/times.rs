@@ -27,6 +27,7 @@ pub fn of_step<P>(plan: &Plan<P>, step: NodeIndex, tracker: &WatermarkTracker) -
                 of: owner(plan, h.of),
                 watermark: h.watermark,
                 activity: h.activity,
+                in_input: (h.in_input != h.activity).then_some(h.in_input),
             })
             .collect(),
     };
@@ -60,6 +61,7 @@ pub fn to_step<P>(plan: &Plan<P>, step: NodeIndex, time: &StepTime) -> Watermark
                     of,
                     watermark: heard.watermark,
                     activity: heard.activity,
+                    in_input: heard.in_input.unwrap_or(heard.activity),
                 });
             }
         }

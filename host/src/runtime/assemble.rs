@@ -356,6 +356,7 @@ impl Assembly {
                     on: on.clone(),
                     left: *left,
                     as_of_ms: *as_of_ms,
+                    speaks_for_table: task == 0,
                 };
                 let loaded = self.tables.get(&(*table, as_of_ms.is_some())).cloned();
                 Box::new(LookupStep::new(spec, open(*function).join()?, loaded))

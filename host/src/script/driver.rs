@@ -231,6 +231,8 @@ impl Driver {
                     ));
                 }
                 self.script.now = Some(*now);
+                let tasks = self.tasks.iter_mut().flatten();
+                tasks.for_each(|task| task.set_now(*now));
                 for ((source, number), partition) in self.script.partitions.clone() {
                     let silent = now.saturating_sub(partition.heard);
                     self.owner(source, number).silent_partition(number, silent);

@@ -29,6 +29,8 @@ pub struct LookupSpec {
     pub record_inputs: usize,
     /// Records get what holds at their timestamp, versions being kept so long, milliseconds.
     pub as_of_ms: Option<i64>,
+    /// Every task keeps the whole table: one of them says which updates it cannot take, the others leave them out.
+    pub speaks_for_table: bool,
 }
 
 /// Enriches records from a table.
@@ -269,7 +271,7 @@ impl Step for LookupStep {
             let keys = (0..batch.len).map(|row| key_of(&batch, row));
             table.fetch(keys.filter(Option::is_some))?;
             let rejected = table.update(&batch);
-            if !rejected.is_empty() {
+            if self.spec.speaks_for_table && !rejected.is_empty() {
                 out.reject(&batch, rejected)?;
             }
             return Ok(());

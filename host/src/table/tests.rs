@@ -17,6 +17,7 @@ fn spec(left: bool, as_of_ms: Option<i64>) -> LookupSpec {
         left,
         record_inputs: 1,
         as_of_ms,
+        speaks_for_table: true,
     }
 }
 

@@ -60,6 +60,9 @@ impl Default for WindowLimits {
 pub(super) struct Arrivals {
     /// Rows of the batch, ascending.
     pub rows: Vec<u32>,
+    /// Rows that a field's policy rejected, ascending, where windows may be past: late ones are late, as late is decided
+    /// before the function sees a record.
+    pub unfit: Vec<u32>,
     /// The time of each row *of the batch* in the windows' clock; for windows that need none, its timestamp or
     /// `NO_TIMESTAMP`.
     pub times: Vec<i64>,

@@ -125,6 +125,12 @@ impl FixedWindows {
         left_out: &mut LeftOut,
         out: &mut dyn Output,
     ) -> Result<(), StepError> {
+        let time = |row: &u32| arrivals.times[*row as usize];
+        let is_past = |window: (i64, i64, bool)| window.2;
+        let late = |row: &u32| self.window_of(core, time(row)).is_some_and(is_past);
+        left_out
+            .late
+            .extend(arrivals.unfit.iter().copied().filter(late));
         let mut from = 0;
         while from < arrivals.rows.len() {
             self.fetch(core, batch, arrivals, from)?;

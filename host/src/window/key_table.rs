@@ -144,7 +144,8 @@ impl<T> KeyTable<T> {
 
     /// Keys of a batch that are not there (some twice).
     pub fn absent<'b>(&self, batch: &'b Batch, arrivals: &Arrivals) -> Vec<Option<&'b [u8]>> {
-        let keys = arrivals.rows.iter().filter_map(|&row| {
+        let rows = arrivals.rows.iter().chain(&arrivals.unfit);
+        let keys = rows.filter_map(|&row| {
             let key = key_of(batch.keys.as_ref(), row as usize);
             let hash = arrivals.hashes[row as usize];
             self.find(hash, key).is_none().then_some(key)

@@ -136,10 +136,15 @@ impl Model {
         value: i64,
         outcome: &mut BatchOutcome,
     ) {
-        if is_bad_field(value) {
+        let kind = self.spec.kind.clone();
+        // Late is decided first, unless the function is asked for the gap.
+        let late_first = !matches!(
+            kind,
+            WindowKind::Count { .. } | WindowKind::Session { gap: None }
+        );
+        if is_bad_field(value) && !late_first {
             return outcome.rejected.push(value);
         }
-        let kind = self.spec.kind.clone();
         if let WindowKind::Count { size, every } = kind {
             return self.count(
                 key,
@@ -189,7 +194,7 @@ impl Model {
         if alive.is_empty() {
             return outcome.late.push(value);
         }
-        if is_rejected(value) {
+        if is_rejected(value) || is_bad_field(value) {
             return outcome.rejected.push(value);
         }
         for (start, end) in alive {
@@ -247,7 +252,7 @@ impl Model {
         if self.gone(one.end) {
             return outcome.late.push(value);
         }
-        if is_rejected(value) {
+        if is_rejected(value) || is_bad_field(value) {
             return outcome.rejected.push(value);
         }
         one.since += 1;

@@ -75,6 +75,8 @@ struct ShadowSession {
 struct Ranged {
     row: u32,
     end: i64,
+    /// Rejected by one of its fields: all that is asked is whether it is late.
+    unfit: bool,
 }
 
 /// The state of session windows.
@@ -220,6 +222,9 @@ impl Sessions {
             let merged_end = reached.last().map_or(end, |s| s.end.max(end));
             if core.retention.is_past(merged_end, core.time.passed) {
                 self.late.push(ranged.row);
+                continue;
+            }
+            if ranged.unfit {
                 continue;
             }
             if reached.len() > 1 && reached.iter().any(|s| s.group != NONE) {
@@ -671,7 +676,7 @@ fn ranges(
             left_out.rejected.extend(rejected);
         },
     };
-    let mut queue = Vec::with_capacity(rows.len());
+    let mut queue = Vec::with_capacity(rows.len() + arrivals.unfit.len());
     for (&row, &gap) in rows.iter().zip(&gaps) {
         let start = arrivals.times[row as usize];
         if gap <= 0 {
@@ -680,10 +685,23 @@ fn ranges(
                 format!("the session's gap is {gap} ms, but must be more than 0"),
             );
         } else if let Some(end) = start.checked_add(gap) {
-            queue.push(Ranged { row, end });
+            let unfit = false;
+            queue.push(Ranged { row, end, unfit });
         } else {
             left_out.reject(row, out_of_range(start));
         }
+    }
+    // Where the function tells the gap, it is asked for none of a record that it cannot read.
+    if let (Some(gap), false) = (gap, arrivals.unfit.is_empty()) {
+        let end = |row: u32| arrivals.times[row as usize].checked_add(gap);
+        queue.extend(arrivals.unfit.iter().filter_map(|&row| {
+            Some(Ranged {
+                row,
+                end: end(row)?,
+                unfit: true,
+            })
+        }));
+        queue.sort_unstable_by_key(|r| r.row);
     }
     Ok(queue)
 }

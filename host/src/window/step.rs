@@ -23,12 +23,14 @@ use crate::step::{Boundary, Output, Progress, Step, StepError, Whole, WholeFirin
 
 /// A windowed aggregate in one task.
 ///
-/// Processing time is 0 until the first boundary, or `resume`, tells: whoever runs windows by the machine's clock calls
-/// `resume` before the first batch.
+/// Processing time is 0 until `clock`, the first boundary, or `resume` tells: whoever runs windows by the machine's clock
+/// calls one of them before the first batch.
 pub struct WindowStep {
     core: Core,
     windows: Windows,
     arrivals: Arrivals,
+    /// The clock as of the records that come: what an earlier step puts out when time moves comes when it has moved.
+    clock: i64,
 }
 
 /// One kind of windows with its state.
@@ -59,6 +61,7 @@ impl WindowStep {
             core: Core::new(spec, function, facts, limits),
             windows,
             arrivals: Arrivals::default(),
+            clock: i64::MIN,
         })
     }
 
@@ -84,14 +87,16 @@ impl WindowStep {
         let by_clock = self.core.spec.time == TimeDomain::Processing && !endless;
         let Arrivals {
             rows,
+            unfit,
             times,
             hashes,
         } = &mut self.arrivals;
         rows.clear();
+        unfit.clear();
         times.clear();
         hashes.clear();
         match &batch.timestamps {
-            _ if by_clock => times.resize(batch.len, self.core.time.now),
+            _ if by_clock => times.resize(batch.len, self.clock.max(self.core.time.now)),
             None => times.resize(batch.len, NO_TIMESTAMP),
             Some(column) => times.extend_from_slice(column.values()),
         }
@@ -103,11 +108,15 @@ impl WindowStep {
         let none_has_one = !by_clock && batch.timestamps.is_none();
         let mut bad = bad.into_iter().peekable();
         for row in 0..batch.len as u32 {
+            let timeless = none_has_one || nulls.is_some_and(|n| n.is_null(row as usize));
             if bad.peek().is_some_and(|b| *b == row) {
                 while bad.next_if_eq(&row).is_some() {}
+                if !endless && !by_clock && !timeless {
+                    unfit.push(row);
+                }
                 continue;
             }
-            if none_has_one || nulls.is_some_and(|n| n.is_null(row as usize)) {
+            if timeless {
                 if !endless {
                     left_out.reject(
                         row,
@@ -171,6 +180,7 @@ impl Step for WindowStep {
             core,
             windows,
             arrivals,
+            ..
         } = self;
         match windows {
             Windows::Fixed(w) => w.on_batch(core, &batch, arrivals, &mut left_out, out)?,
@@ -184,16 +194,23 @@ impl Step for WindowStep {
             mut rejected,
             mut late,
         } = left_out;
+        late.sort_unstable();
+        if !arrivals.unfit.is_empty() {
+            rejected.retain(|r| late.binary_search(&r.row).is_err());
+        }
         if !rejected.is_empty() {
             rejected.sort_by_key(|r| r.row);
             out.reject(&batch, rejected)?;
         }
         if !late.is_empty() {
-            late.sort_unstable();
             out.count_late(late.len() as u64);
             out.emit(Port::Late, batch.take(&late))?;
         }
         Ok(())
+    }
+
+    fn clock(&mut self, now: i64) {
+        self.clock = self.clock.max(now);
     }
 
     fn on_boundary(

@@ -143,7 +143,10 @@ struct Entry {
     channel: u32,
     id: WatermarkId,
     watermark: i64,
+    /// Whether it counts for W.
     activity: Activity,
+    /// Whether it counts for its input's own watermark: what woke up may have caught up with one and not the other.
+    in_input: Activity,
 }
 
 /// The watermark of a step in one task.
@@ -194,6 +197,7 @@ impl WatermarkTracker {
                 id,
                 watermark: Watermark::NONE.0,
                 activity: Activity::Active,
+                in_input: Activity::Active,
             };
             self.entries.insert(at, entry);
         }
@@ -212,15 +216,17 @@ impl WatermarkTracker {
     /// It has nothing to say for now.
     pub fn idle(&mut self, channel: u32, id: WatermarkId) {
         for entry in self.matching(channel, id) {
-            entry.activity = Activity::Idle;
+            (entry.activity, entry.in_input) = (Activity::Idle, Activity::Idle);
         }
     }
 
     /// It woke up: it counts again once it has caught up with W.
     pub fn active(&mut self, channel: u32, id: WatermarkId) {
         for entry in self.matching(channel, id) {
-            if entry.activity == Activity::Idle {
-                entry.activity = Activity::CatchingUp;
+            for activity in [&mut entry.activity, &mut entry.in_input] {
+                if *activity == Activity::Idle {
+                    *activity = Activity::CatchingUp;
+                }
             }
         }
     }
@@ -228,20 +234,21 @@ impl WatermarkTracker {
     /// Moves W to what is known by now, and answers it. Called at batch boundaries.
     pub fn advance(&mut self) -> Watermark {
         for entry in &mut self.entries {
-            let reached = match self.combine {
-                Combine::Min => self.current,
-                Combine::Max => self.inputs[entry.input],
+            let caught_up = |activity: &mut Activity, with: i64| {
+                if *activity == Activity::CatchingUp && entry.watermark >= with {
+                    *activity = Activity::Active;
+                }
             };
-            if entry.activity == Activity::CatchingUp && entry.watermark >= reached {
-                entry.activity = Activity::Active;
-            }
+            caught_up(&mut entry.activity, self.current);
+            caught_up(&mut entry.in_input, self.inputs[entry.input]);
         }
         for (input, current) in self.inputs.iter_mut().enumerate() {
-            let least = least(self.entries.iter().filter(|e| e.input == input));
+            let of_input = self.entries.iter().filter(|e| e.input == input);
+            let least = least(of_input.map(|e| (e.watermark, e.in_input)));
             *current = (*current).max(least.unwrap_or(Watermark::NONE.0));
         }
         let combined = match self.combine {
-            Combine::Min => least(self.entries.iter()),
+            Combine::Min => least(self.entries.iter().map(|e| (e.watermark, e.activity))),
             Combine::Max => self.inputs.iter().copied().max(),
         };
         self.current = self.current.max(combined.unwrap_or(Watermark::NONE.0));
@@ -288,6 +295,7 @@ impl WatermarkTracker {
             if let Some(least) = same.min_by_key(|b| b.watermark) {
                 entry.watermark = entry.watermark.max(least.watermark);
                 entry.activity = least.activity;
+                entry.in_input = least.in_input;
             }
         }
     }
@@ -304,12 +312,14 @@ impl WatermarkTracker {
                 Some(known) => {
                     known.watermark = entry.watermark;
                     known.activity = entry.activity;
+                    known.in_input = entry.in_input;
                 }
                 None => heard.push(Heard {
                     input: entry.input,
                     of: entry.id,
                     watermark: entry.watermark,
                     activity: entry.activity,
+                    in_input: entry.in_input,
                 }),
             }
         }
@@ -331,6 +341,7 @@ impl WatermarkTracker {
             id: h.of,
             watermark: h.watermark,
             activity: h.activity,
+            in_input: h.in_input,
         };
         WatermarkTracker {
             combine: Combine::Min,
@@ -370,22 +381,24 @@ pub struct Heard<I> {
     pub of: I,
     /// Its watermark: the least, where it came on several channels.
     pub watermark: i64,
-    /// Whether it counts.
+    /// Whether it counts for W.
     pub activity: Activity,
+    /// Whether it counts for the input's own watermark.
+    pub in_input: Activity,
 }
 
-/// The least watermark of entries that count; the end of time if all have ended; none if W must stay.
-fn least<'a>(entries: impl Iterator<Item = &'a Entry>) -> Option<i64> {
+/// The least of watermarks that count; the end of time if all have ended; none if W must stay.
+fn least(entries: impl Iterator<Item = (i64, Activity)>) -> Option<i64> {
     let mut least = None;
     let (mut any, mut all_ended) = (false, true);
-    for entry in entries {
+    for (watermark, activity) in entries {
         any = true;
-        if entry.watermark == Watermark::END.0 {
+        if watermark == Watermark::END.0 {
             continue;
         }
         all_ended = false;
-        if entry.activity == Activity::Active {
-            least = Some(least.map_or(entry.watermark, |l: i64| l.min(entry.watermark)));
+        if activity == Activity::Active {
+            least = Some(least.map_or(watermark, |l: i64| l.min(watermark)));
         }
     }
     if any && all_ended {

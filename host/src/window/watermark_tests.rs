@@ -105,6 +105,28 @@ fn idle_partition_leaves_the_minimum() {
     );
 }
 
+/// A table's partition beside one of records: the step's watermark and the table's own are two things to catch up with.
+#[test]
+fn what_wakes_behind_the_step_counts_for_its_input_as_soon_as_it_has_caught_up_with_that() {
+    let mut t = WatermarkTracker::new(2, Combine::Min);
+    t.add(0, partition(0), 0);
+    t.add(1, partition(1), 0);
+    at(&mut t, 1, 50);
+    assert_eq!(at(&mut t, 0, 900), 50);
+    t.idle(0, partition(1));
+    assert_eq!(t.advance(), Watermark(900), "nothing else holds it");
+    t.active(0, partition(1));
+    assert_eq!(at(&mut t, 1, 70), 900, "it is behind the step");
+    assert_eq!(t.input(1), Watermark(70));
+
+    let mut again = WatermarkTracker::new(2, Combine::Min);
+    again.add(0, partition(0), 0);
+    again.add(1, partition(1), 0);
+    again.adopt(&WatermarkTracker::of_record(t.record()));
+    assert_eq!(at(&mut again, 1, 80), 900);
+    assert_eq!(again.input(1), Watermark(80), "so it is after a restart");
+}
+
 #[test]
 fn all_idle_leaves_the_watermark_where_it_is() {
     let mut t = tracker(2);

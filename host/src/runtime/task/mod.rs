@@ -153,9 +153,12 @@ impl Task {
         !self.outbox.is_empty()
     }
 
-    /// The clock, as of now: what timestamps are judged by. (Steps learn of time at boundaries.)
+    /// The clock, as of now: what timestamps are judged by, and when records arrive. (Time moves at boundaries.)
     pub fn set_now(&mut self, now: i64) {
         self.now = now;
+        for slot in &mut self.slots {
+            slot.step.clock(now);
+        }
     }
 
     /// Records that wait for a boundary.
