@@ -267,8 +267,8 @@ pub struct CheckArguments {
 /// `wasmill test`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-The script has one JSON object a line: records, watermarks, time. Each result is printed with the line
-after which it came out. Two runs print the same, at any parallelism.
+The script has one JSON object a line: records, watermarks, time. Each result is printed
+with the line after which it came out. Two runs print the same, at any parallelism.
 
 Examples:
   wasmill test job.toml script.jsonl > expected.jsonl

@@ -81,8 +81,9 @@ pub fn text(summary: &Summary) -> String {
     }
     if let Some(took) = &summary.checkpoints {
         let text = format!(
-            "{} checkpoints of {} in all, each after {} ms ({} at most)",
+            "{} checkpoint{} of {} in all, each after {} ms ({} at most)",
             grouped(took.count),
+            if took.count == 1 { "" } else { "s" },
             show_size(took.bytes),
             took.mean_ms,
             took.longest_ms
