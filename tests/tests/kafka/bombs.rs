@@ -20,7 +20,7 @@ fn pack(topic: &str, codec: &str, records: usize) -> Result<()> {
         .set("message.max.bytes", "1000000000")
         .set("batch.size", "1000000000")
         .set("queue.buffering.max.kbytes", "2000000")
-        .set("linger.ms", "60000")
+        .set("linger.ms", "2000")
         .create()?;
     let nothing = vec![b'.'; MIB - 1024];
     for _ in 0..records {
@@ -29,7 +29,7 @@ fn pack(topic: &str, codec: &str, records: usize) -> Result<()> {
             .send(record.payload(&nothing))
             .map_err(|(e, _)| e)?;
     }
-    producer.flush(Duration::from_secs(60))?;
+    producer.flush(Duration::from_secs(110))?;
     Ok(())
 }
 
