@@ -28,5 +28,13 @@ pub type NodeIndex = u16;
 /// Milliseconds since 1970 UTC; the sentinel for "no timestamp" where a column cannot hold nulls.
 pub const NO_TIMESTAMP: i64 = i64::MIN;
 
+/// Bytes of a key that a message shows.
+const KEY_SHOWN: usize = 40;
+
+/// The start of a key, as messages show it.
+pub(crate) fn shown_key(key: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(&key[..key.len().min(KEY_SHOWN)])
+}
+
 /// Stands for "no row on this side" in pairs of a join.
 pub const NO_ROW: u32 = u32::MAX;

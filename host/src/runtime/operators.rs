@@ -3,11 +3,8 @@
 use crate::config::plan::{KeyPointers, Port};
 use crate::format;
 use crate::plugin::{FunctionStats, RejectKind, Rejected, Transform};
-use crate::record::Batch;
+use crate::record::{Batch, shown_key};
 use crate::step::{Boundary, Output, Progress, Step, StepError};
-
-/// Bytes of a long key that a message shows.
-const KEY_SHOWN: usize = 40;
 
 /// A transform or filter.
 pub struct TransformStep {
@@ -149,7 +146,7 @@ pub fn keys_too_long(batch: &Batch, bytes_max: usize) -> Vec<Rejected> {
     };
     let long = keys.iter().enumerate().filter_map(|(row, key)| {
         let key = key.filter(|key| key.len() > bytes_max)?;
-        let start = String::from_utf8_lossy(&key[..key.len().min(KEY_SHOWN)]).into_owned();
+        let start = shown_key(key);
         let message = format!(
             "its key has {} bytes, more than [state] key-max ({bytes_max}): shorten it, or raise key-max; it starts with {start:?}",
             key.len()

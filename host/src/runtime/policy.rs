@@ -8,15 +8,12 @@ use parking_lot::RwLock;
 
 use crate::config::plan::OnError;
 use crate::plugin::{RejectKind, Rejected};
-use crate::record::{Batch, ErrorInfo, NodeIndex, Origin, Origins};
+use crate::record::{Batch, ErrorInfo, NodeIndex, Origin, Origins, shown_key};
 use crate::source::PartitionReader;
 use crate::step::StepError;
 
 /// Dead letters and rejected rows kept in memory at once: longer messages are cut.
 const MESSAGE_BYTES_MAX: usize = 4096;
-
-/// Bytes of a key that a message shows.
-const KEY_SHOWN: usize = 40;
 
 /// The name of each (source, partition) that was met, and what its offsets count.
 type PartitionNames = HashMap<(NodeIndex, u32), (Arc<str>, &'static str)>;
@@ -181,7 +178,7 @@ fn with_key<'a>(batch: &Batch, rejected: &'a Rejected) -> Cow<'a, Rejected> {
     let (RejectKind::StateLimit, Some(key)) = (rejected.kind, key) else {
         return Cow::Borrowed(rejected);
     };
-    let start = String::from_utf8_lossy(&key[..key.len().min(KEY_SHOWN)]);
+    let start = shown_key(key);
     let message = format!("{}; the key starts with {start:?}", rejected.message);
     Cow::Owned(Rejected {
         message,

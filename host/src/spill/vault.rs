@@ -12,9 +12,6 @@ use super::merge::{Merged, to_merge};
 use super::run::{ReadBlock, Run, RunWriter};
 use super::scratch::Scratch;
 
-/// Bytes of a key that an error shows.
-const KEY_SHOWN: usize = 40;
-
 /// An entry that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -89,7 +86,7 @@ impl Vault {
         }
         let key = key.unwrap_or_default();
         Err(SpillError::ValueTooLarge {
-            key: String::from_utf8_lossy(&key[..key.len().min(KEY_SHOWN)]).into_owned(),
+            key: crate::record::shown_key(key).into_owned(),
             bytes: bytes as u64,
             bytes_max,
         })
