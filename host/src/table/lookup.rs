@@ -128,9 +128,7 @@ impl LookupStep {
             Some(keys) => arrow_array::Array::is_valid(keys, row).then(|| keys.value(row)),
         };
         if let Kept::Own(table) = &mut self.table {
-            table.fetch(
-                (0..batch.len).filter_map(|row| Some(key_of(row)).filter(Option::is_some)),
-            )?;
+            table.fetch((0..batch.len).map(key_of).filter(Option::is_some))?;
         }
         let table = self.table.table();
         let (mut rows, mut found): (Vec<u32>, Vec<Option<RowId>>) =

@@ -65,7 +65,7 @@ impl Counts {
 
     /// Brings back a key that is to be restored, if it is there already.
     pub fn fetch_key(&mut self, core: &Core, key: Option<&[u8]>) -> Result<(), StepError> {
-        if !self.is_all_in_memory() && self.keys.find(core.hasher.hash(key), key).is_none() {
+        if !self.is_all_in_memory() && !self.keys.has(&core.hasher, key) {
             self.take_back(core, vec![key])?;
         }
         Ok(())
@@ -146,7 +146,7 @@ impl Counts {
         let names = list
             .iter()
             .map(|(_, name)| key_of_entry(name).expect(WHOLE));
-        let absent = names.filter(|key| self.keys.find(core.hasher.hash(*key), *key).is_none());
+        let absent = names.filter(|key| !self.keys.has(&core.hasher, *key));
         let absent = absent.collect();
         closing.keys = self.take_back(core, absent)?;
         let last = list.last().filter(|_| more);
@@ -258,7 +258,7 @@ impl Counts {
         let Some(cold) = &self.cold else {
             return Ok(());
         };
-        let in_memory = |key: Option<&[u8]>| self.keys.find(core.hasher.hash(key), key).is_some();
+        let in_memory = |key: Option<&[u8]>| self.keys.has(&core.hasher, key);
         cold.each(extent, in_memory, |key, recently, value| {
             let found = decode(value);
             if extent == Extent::Whole || recently && found.marks & CHANGED > 0 {

@@ -6,7 +6,7 @@ use hashbrown::HashTable;
 
 use super::core::Arrivals;
 use super::groups::grow_gently;
-use super::keys::{KeyArena, KeyRef, key_of};
+use super::keys::{KeyArena, KeyHasher, KeyRef, key_of};
 use crate::record::Batch;
 
 /// A key.
@@ -77,6 +77,11 @@ impl<T> KeyTable<T> {
         let is =
             |e: &(u32, u32)| e.1 == half && self.entries[e.0 as usize].key.is(key, &self.arena);
         self.table.find(spread(half), is).map(|e| e.0)
+    }
+
+    /// Whether a key is there.
+    pub fn has(&self, hasher: &KeyHasher, key: Option<&[u8]>) -> bool {
+        self.find(hasher.hash(key), key).is_some()
     }
 
     /// The number of a key, made if it is not there.

@@ -74,7 +74,7 @@ impl Sessions {
     /// Brings back a key of which a session is to be restored, if others of it left already.
     pub fn fetch_key(&mut self, core: &Core, key: Option<&[u8]>) -> Result<(), StepError> {
         let cold = self.cold.as_ref().is_some_and(|cold| !cold.is_empty());
-        if cold && self.keys.find(core.hasher.hash(key), key).is_none() {
+        if cold && !self.keys.has(&core.hasher, key) {
             self.take_back(core, vec![key])?;
         }
         Ok(())
@@ -175,7 +175,7 @@ impl Sessions {
         let (list, until) = cold.due_whole(clock, until, KEYS_A_TURN)?;
         let key = |name| crate::keyed::key_of_entry(name).expect(WHOLE);
         let keys = list.iter().map(|(_, name)| key(name));
-        let absent = keys.filter(|key| self.keys.find(core.hasher.hash(*key), *key).is_none());
+        let absent = keys.filter(|key| !self.keys.has(&core.hasher, *key));
         let absent = absent.collect();
         self.take_back(core, absent)?;
         if let Some(cold) = &mut self.cold {
@@ -296,7 +296,7 @@ impl Sessions {
         let Some(cold) = &self.cold else {
             return Ok(());
         };
-        let in_memory = |key: Option<&[u8]>| self.keys.find(core.hasher.hash(key), key).is_some();
+        let in_memory = |key: Option<&[u8]>| self.keys.has(&core.hasher, key);
         cold.each(extent, in_memory, |key, recently, value| {
             for session in sessions(value) {
                 if extent == Extent::Whole || recently && session.mark.changed {
