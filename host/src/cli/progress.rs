@@ -62,15 +62,15 @@ impl Shown {
 
     /// A line of the log. `json`: for programs, without its level.
     pub fn log(&self, level: &str, text: &str, json: impl FnOnce() -> serde_json::Value) {
-        let text = || crate::config::conceal(text);
+        let tell_text = || tell(&format!("{level}:"), &crate::config::conceal(text));
         match self {
-            Shown::Nothing => eprintln!("{level}: {}", text()),
-            Shown::Line(bar) => bar.suspend(|| eprintln!("{level}: {}", text())),
+            Shown::Nothing => tell_text(),
+            Shown::Line(bar) => bar.suspend(tell_text),
             Shown::Json => {
                 let mut line = json();
                 line["level"] = level.into();
                 let line = serde_json::json!({ "log": line }).to_string();
-                eprintln!("{}", crate::config::conceal(&line));
+                tell("", &crate::config::conceal(&line));
             }
         }
     }
