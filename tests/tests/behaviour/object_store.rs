@@ -10,40 +10,18 @@ use rustix::process::{Pid, Signal, kill_process};
 use wasmill_tests::{command, lines_of_parts, run, wait};
 
 use crate::s3_server::Server;
-use crate::savepoints::unpaced;
+use crate::savepoints::{paced, unpaced};
 
 fn job(records: u32, rate: u32) -> String {
-    format!(
-        r#"
+    let head = r#"
 name = "remote"
 parallelism = 2
 [checkpoint]
 path = "s3://jobs/some/prefix"
 every = "50ms"
 keep = 2
-[source.in]
-type = "generator"
-records = {records}
-rate = {rate}
-seed = 7
-partitions = 2
-template = '{{"k":"u{{{{int 0 200}}}}","v":{{{{int 0 100}}}},"t":{{{{time 1700000000000 10}}}}}}'
-key = "/k"
-timestamp = "/t"
-[source.in.event-time]
-max-disorder = "0ms"
-[step.sums]
-from = "in"
-window = {{ tumbling = "5s" }}
-aggregate = "std.sum"
-config = {{ field = "/v" }}
-[sink.out]
-from = "sums"
-type = "file"
-path = "out"
-format = "json"
-"#
-    )
+"#;
+    paced(head, records, rate)
 }
 
 fn wasmill(server: &Server, folder: &Path, parallelism: usize) -> Command {

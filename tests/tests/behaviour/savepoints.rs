@@ -13,14 +13,21 @@ use wasmill_tests::{Ended, command, lines_of_parts, root, run, wait};
 /// Paced, so that it can be met while it runs: tests leave it many times the time that they need,
 /// and let what is left go at full speed ([`unpaced`]).
 fn job(records: u32, rate: u32) -> String {
-    format!(
-        r#"
+    let head = r#"
 name = "paced"
 parallelism = 1
 [checkpoint]
 path = "checkpoints"
 every = "30ms"
 keep = 2
+"#;
+    paced(head, records, rate)
+}
+
+/// A job that begins like this and sums what a generator makes at some pace.
+pub fn paced(head: &str, records: u32, rate: u32) -> String {
+    format!(
+        r#"{head}
 [source.in]
 type = "generator"
 records = {records}
