@@ -13,6 +13,7 @@ pub struct Epochs(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    begun: u64,
     wanted: AtomicU64,
     /// One for each task that may sleep.
     sleepers: Mutex<Vec<Sender<()>>>,
@@ -22,9 +23,16 @@ impl Epochs {
     /// The last one that ended was this.
     pub fn after(epoch: u64) -> Epochs {
         Epochs(Arc::new(Shared {
+            begun: epoch,
             wanted: AtomicU64::new(epoch),
             sleepers: Mutex::default(),
         }))
+    }
+
+    /// The last epoch that ended before the tasks began. One may be wanted before a task is at work: it is to be ended by
+    /// that task too.
+    pub fn begun(&self) -> u64 {
+        self.0.begun
     }
 
     /// The epoch that should end next, or that ended last.
@@ -65,5 +73,6 @@ mod tests {
         }
         drop(sleepers);
         assert_eq!((epochs.want_next(), epochs.wanted()), (10, 10));
+        assert_eq!(epochs.begun(), 7, "who comes late has three to end");
     }
 }

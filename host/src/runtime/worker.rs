@@ -181,7 +181,7 @@ impl Worker {
         self.send(None)?;
         let line = self.shared.checkpoints.as_ref();
         let woken = line.map_or_else(never, |line| line.epochs.listen());
-        let mut epoch = self.wanted_epoch();
+        let mut epoch = line.map_or(0, |line| line.epochs.begun());
         loop {
             if self.shared.stopping() {
                 return self.finish(false, reader.positions());

@@ -166,6 +166,31 @@ fn job_stopped_with_savepoints_and_started_at_other_parallelism_writes_what_it_w
     Ok(())
 }
 
+/// An epoch that was wanted before a task began to read was never ended by it, and no other one either. Many at once,
+/// since it takes a machine that is busy.
+#[test]
+fn savepoint_that_is_asked_for_before_sources_are_read_is_taken() -> Result<()> {
+    let early = || {
+        let folder = folder(&job(60_000, 1_000))?;
+        let mut child = start(
+            folder.path(),
+            &["--parallelism", "16", "--set", "checkpoint.every=10ms"],
+        )?;
+        let taken = savepoint(folder.path(), &mut child, &["--stop"]);
+        let _ = child.kill();
+        child.wait()?;
+        taken
+    };
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..12).map(|_| scope.spawn(early)).collect();
+        asking.into_iter().try_for_each(|one| {
+            let taken = one.join().map_err(|_| anyhow::anyhow!("it panicked"))??;
+            ensure!(taken["stopped"] == true, "{taken}");
+            Ok(())
+        })
+    })
+}
+
 #[test]
 fn savepoint_that_cannot_be_taken_says_why_and_the_job_goes_on() -> Result<()> {
     let folder = folder(&job(1_000_000, 2_000))?;
