@@ -27,7 +27,7 @@ fn killed_often(folder: &Path, points: &[&str]) -> Result<()> {
     }
     for kill in 0..4 {
         let mut child = spawn(command(folder, ["run", "job.toml", "--quiet"]))?;
-        std::thread::sleep(Duration::from_millis(120 + kill * 90));
+        std::thread::sleep(Duration::from_millis(20 + kill * 90));
         child.kill()?;
         killed += usize::from(child.wait()?.code().is_none());
     }
