@@ -149,9 +149,14 @@ impl Attack {
 
     /// Runs it beside the neighbour, and holds the oracle against what is left.
     pub fn run(self) -> Outcome {
+        Attack::run_made(|| self)
+    }
+
+    /// The same of one so large that it has to be made by who is alone: else it would be taken for what another's left.
+    pub fn run_made(make: impl FnOnce() -> Attack) -> Outcome {
         let _alone = alone();
         let before = Left::now();
-        let outcome = self.beside_neighbour(&shared_engine());
+        let outcome = make().beside_neighbour(&shared_engine());
         before.expect_nothing_new();
         outcome
     }
@@ -387,14 +392,8 @@ pub struct Left {
 }
 
 impl Left {
-    /// Now, but for what the allocator keeps for later: each of many threads has an arena of its own, and how much stays
-    /// in them is chance.
+    /// Now.
     pub fn now() -> Left {
-        #[cfg(all(target_os = "linux", target_env = "gnu"))]
-        // SAFETY: gives back memory that nobody has allocated.
-        unsafe {
-            libc::malloc_trim(0);
-        }
         Left {
             memory_bytes: memory_bytes("VmRSS:"),
             descriptors: names(Path::new("/proc/self/fd")).len(),

@@ -89,14 +89,15 @@ fn r06_g37_more_keys_than_memory_whatever_is_in_them_take_disk_and_no_more_memor
         "\\ud83e\\udd80",
         "wasmill",
     ];
-    let lines: String = (0..400_000)
-        .map(|n| format!("{{\"k\":\"{}{n:0100}\",\"t\":{n}}}\n", odd[n % odd.len()]))
-        .collect();
-    let peak = Peak::start();
-    let attack = Attack::job(job).input(&lines);
-    drop(lines);
-    let outcome = attack.run();
-    let grown = peak.bytes();
+    let mut peak = None;
+    let outcome = Attack::run_made(|| {
+        let lines: String = (0..400_000)
+            .map(|n| format!("{{\"k\":\"{}{n:0100}\",\"t\":{n}}}\n", odd[n % odd.len()]))
+            .collect();
+        peak = Some(Peak::start_alone());
+        Attack::job(job).input(&lines)
+    });
+    let grown = peak.map_or(u64::MAX, |peak| peak.bytes());
     assert_eq!(outcome.ending, Ending::Finished, "{:?}", outcome.ending);
     assert_eq!(outcome.out.len(), 400_000);
     assert!(outcome.out.iter().all(|n| n == "1"));
