@@ -8,7 +8,7 @@ use super::json::{self, Malformed, Visit};
 use super::keys::KeyBuilder;
 use super::pointer::{NOWHERE, Tree};
 use super::timestamps::TimestampBuilder;
-use super::{csv, row};
+use super::{csv, row, whole};
 use crate::config::plan::{KeyPointers, TimestampSpec};
 use crate::plugin::{RejectKind, Rejected};
 use crate::record::{Batch, FieldSpec, Form};
@@ -50,6 +50,16 @@ pub fn decode(batch: &mut Batch, wanted: &Wanted<'_>) -> Vec<Rejected> {
     }
     let check = wanted.documents && matches!(batch.value.form, Form::Bytes(_));
     if specs.is_empty() && wanted.key.is_none() && wanted.timestamp.is_none() && !check {
+        return Vec::new();
+    }
+    if let Form::Bytes(values) = &batch.value.form
+        && wanted.key.is_none()
+        && wanted.timestamp.is_none()
+        && let Some(read) = whole::numbers(values, &specs)
+    {
+        let read = specs.into_iter().cloned().zip(read);
+        batch.value.extracted.extend(read);
+        batch.value.documents |= check;
         return Vec::new();
     }
     let mut pointers: Vec<&str> = specs.iter().map(|spec| &*spec.pointer).collect();

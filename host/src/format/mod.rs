@@ -16,6 +16,7 @@ mod row;
 mod row_lines;
 mod strings;
 mod timestamps;
+mod whole;
 mod write;
 
 pub mod csv;

@@ -95,6 +95,12 @@ impl<'a> Strings<'a> {
         self.whole
     }
 
+    /// The column, where these are whole values and none is null.
+    pub fn all_whole(&self) -> Option<&'a BytesCol> {
+        let any_null = || self.marks.as_ref().is_some_and(|m| m.contains(&self.null));
+        (self.whole && !any_null()).then_some(self.column)
+    }
+
     /// The bytes in this row; none = null.
     #[inline]
     pub fn get(&self, row: usize) -> Option<&'a [u8]> {

@@ -391,6 +391,37 @@ fn parse_int_takes_integers_of_64_bits() {
 }
 
 #[test]
+fn parse_int_of_integers_only_passes_them_on() {
+    let whole = ["0", "7", "42", "-7", "123456789012345678"];
+    assert_eq!(run::<text::parse_int>("{}", &whole).values(), whole);
+    // One that is written otherwise among them, at each place.
+    for (other, written) in [
+        ("-0", Some("0")),
+        ("07", Some("7")),
+        ("-07", Some("-7")),
+        ("00", Some("0")),
+        ("+1", Some("1")),
+        ("9223372036854775807", Some("9223372036854775807")),
+        ("-9223372036854775808", Some("-9223372036854775808")),
+        ("1234567890123456789012", None),
+        ("-", None),
+        ("", None),
+        ("1e3", None),
+        ("\u{661}", None),
+    ] {
+        for at in 0..3 {
+            let mut values = vec!["10", "200"];
+            values.insert(at, other);
+            let ran = run::<text::parse_int>("{}", &values);
+            let mut expected = vec!["10", "200"];
+            written.into_iter().for_each(|w| expected.insert(at, w));
+            assert_eq!(ran.values(), expected, "{other} at {at}");
+            assert_eq!(rejected(&ran).len(), usize::from(written.is_none()));
+        }
+    }
+}
+
+#[test]
 fn words_are_keys_and_values() {
     let ran = run::<text::split_words>("{}", &["to be\u{2003}or ", "", "\t"]);
     let words: Vec<_> = ran

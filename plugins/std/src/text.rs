@@ -2,7 +2,9 @@
 
 use std::str::from_utf8;
 
-use wasmill_plugin::contract::{Batch, Descriptor, Failure, FunctionKind, Kind, Traits};
+use wasmill_plugin::contract::{
+    Batch, BytesCol, Descriptor, Failure, FunctionKind, Kind, Payload, Traits,
+};
 use wasmill_plugin::{
     Bytes, Export, Function, Instance, Output, Reject, Schema, config, host, reject,
 };
@@ -11,16 +13,25 @@ use crate::field::{Strings, Wanted};
 use crate::numeric::{OfField, pointer};
 
 /// What is done with each text.
-type Each = fn(&str, &mut Output<Bytes>) -> Result<(), Reject>;
+type Each = fn(&[u8], &mut Output<Bytes>) -> Result<(), Reject>;
+
+/// Whether all of these are what the function would make of them.
+type Done = fn(&BytesCol) -> bool;
 
 struct Text {
     wanted: Wanted,
     traits: Traits,
     each: Each,
+    done: Done,
     out: Output<Bytes>,
 }
 
-fn open(config: &[u8], traits: Traits, each: Each) -> Result<Box<dyn Instance>, Failure> {
+fn open(
+    config: &[u8],
+    traits: Traits,
+    each: Each,
+    done: Done,
+) -> Result<Box<dyn Instance>, Failure> {
     let config = config::read::<OfField>(config)?;
     let field = pointer(config.field).map_err(|e| Failure::new(format!("config: {e}")))?;
     let (out, _) = Output::new(&[], &[], traits).map_err(Failure::new)?;
@@ -28,6 +39,7 @@ fn open(config: &[u8], traits: Traits, each: Each) -> Result<Box<dyn Instance>, 
         wanted: Wanted::of(&Some(field)),
         traits,
         each,
+        done,
         out,
     }))
 }
@@ -44,18 +56,23 @@ impl Instance for Text {
 
     fn transform(&mut self, input: Batch) -> Result<(), Failure> {
         let Text {
-            wanted, each, out, ..
+            wanted,
+            each,
+            done,
+            out,
+            ..
         } = self;
         let texts = Strings::of(wanted, &input, 0);
+        if input.len > 0 && texts.all_whole().is_some_and(*done) {
+            host::emit(None, &Payload::Inherit, None, None);
+            return Ok(());
+        }
         out.begin(input.len);
         for row in 0..input.len {
             out.at(row);
             let done = match texts.get(row as usize) {
                 None => Err(reject("the text is null")),
-                Some(bytes) => match from_utf8(bytes) {
-                    Ok(text) => each(text, out),
-                    Err(_) => Err(reject("the value is not UTF-8 text")),
-                },
+                Some(bytes) => each(bytes, out),
             };
             if let Err(reason) = done {
                 host::reject(row, reason.reason());
@@ -66,8 +83,45 @@ impl Instance for Text {
     }
 }
 
+fn text_of(bytes: &[u8]) -> Result<&str, Reject> {
+    from_utf8(bytes).map_err(|_| reject("the value is not UTF-8 text"))
+}
+
+/// Digits that surely fit 64 bits.
+const SURE_DIGITS: usize = 18;
+
+/// Whether this is an integer in the one way that JSON writes it. (Some long ones are, and are not told.)
+#[inline]
+fn is_written_int(bytes: &[u8]) -> bool {
+    let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
+    let fits = (1..=SURE_DIGITS).contains(&digits.len());
+    // No `-0`: that is 0; no `07`.
+    fits && digits.iter().all(u8::is_ascii_digit) && (digits[0] != b'0' || bytes.len() == 1)
+}
+
+/// Whether all are. Most columns of integers have digits only, which is seen of many bytes at once.
+fn are_written_ints(column: &BytesCol) -> bool {
+    let digits_only = |bytes: &[u8]| bytes.iter().fold(true, |all, b| all & b.is_ascii_digit());
+    if !digits_only(&column.data) {
+        return (0..column.len()).all(|row| is_written_int(column.get(row)));
+    }
+    column.offsets.windows(2).all(|ends| {
+        let (start, end) = (ends[0] as usize, ends[1] as usize);
+        match end - start {
+            0 => false,
+            1 => true,
+            len => len <= SURE_DIGITS && column.data[start] != b'0',
+        }
+    })
+}
+
 /// Digits with an optional sign, within 64 bits. A whole value may be a JSON string of them.
-fn to_int(text: &str, out: &mut Output<Bytes>) -> Result<(), Reject> {
+fn to_int(bytes: &[u8], out: &mut Output<Bytes>) -> Result<(), Reject> {
+    if is_written_int(bytes) {
+        out.emit(bytes);
+        return Ok(());
+    }
+    let text = text_of(bytes)?;
     let unquoted: Option<String> = if text.starts_with('"') {
         serde_json::from_str(text).ok()
     } else {
@@ -82,8 +136,8 @@ fn to_int(text: &str, out: &mut Output<Bytes>) -> Result<(), Reject> {
     Ok(())
 }
 
-fn words(text: &str, out: &mut Output<Bytes>) -> Result<(), Reject> {
-    for word in text.split_whitespace() {
+fn words(bytes: &[u8], out: &mut Output<Bytes>) -> Result<(), Reject> {
+    for word in text_of(bytes)?.split_whitespace() {
         out.emit(word.as_bytes()).with_key(word);
     }
     Ok(())
@@ -102,7 +156,7 @@ impl Export for parse_int {
         kind: FunctionKind::Transform,
         doc: "text to a JSON integer; other text is rejected",
         schema: OfField::schema,
-        open: |config| open(config, Traits::empty(), to_int),
+        open: |config| open(config, Traits::empty(), to_int, are_written_ints),
     };
 }
 
@@ -119,6 +173,6 @@ impl Export for split_words {
         kind: FunctionKind::Transform,
         doc: "one record per word between Unicode white space, key and value the word",
         schema: OfField::schema,
-        open: |config| open(config, Traits::SETS_KEYS, words),
+        open: |config| open(config, Traits::SETS_KEYS, words, |_| false),
     };
 }
