@@ -1,7 +1,8 @@
 //! librdkafka alone, for `cargo xtask bench kafka`: what a client costs before anything of ours is added. It uses the
 //! library's fastest calls and the settings that the host uses.
 //!
-//! `produce BROKERS TOPIC COUNT lines|ints`, `consume BROKERS TOPIC COUNT`, `latency BROKERS IN OUT RATE SECONDS`.
+//! `produce BROKERS TOPIC COUNT lines|ints`, `consume BROKERS TOPIC COUNT`, `relay BROKERS IN OUT` (until it is ended),
+//! `latency BROKERS IN OUT RATE SECONDS`.
 
 use std::ffi::CString;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -20,11 +21,12 @@ fn main() -> Result<()> {
     match words.as_slice() {
         ["produce", brokers, topic, count, what] => produce(brokers, topic, count.parse()?, what),
         ["consume", brokers, topic, count] => consume(brokers, topic, count.parse()?),
+        ["relay", brokers, from, to] => relay(brokers, from, to),
         ["latency", brokers, from, to, rate, seconds] => {
             latency(brokers, from, to, rate.parse()?, seconds.parse()?)
         }
         _ => bail!(
-            "produce BROKERS TOPIC COUNT lines|ints, consume BROKERS TOPIC COUNT, or latency BROKERS IN OUT RATE SECONDS"
+            "produce BROKERS TOPIC COUNT lines|ints, consume BROKERS TOPIC COUNT, relay BROKERS IN OUT, or latency BROKERS IN OUT RATE SECONDS"
         ),
     }
 }
@@ -149,6 +151,36 @@ fn consume(brokers: &str, topic: &str, count: u64) -> Result<()> {
     unsafe { sys::rd_kafka_queue_destroy(queue) };
     println!("{seen} records, {bytes} bytes");
     Ok(())
+}
+
+/// Passes on what comes into a topic, as soon as it comes, until the process is ended: what a job cannot be faster than.
+fn relay(brokers: &str, from: &str, to: &str) -> Result<()> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "bare")
+        .set("enable.auto.commit", "false")
+        .set("fetch.wait.max.ms", "100")
+        .set("fetch.queue.backoff.ms", "2")
+        .create()?;
+    let metadata = consumer.fetch_metadata(Some(from), Duration::from_secs(30))?;
+    let mut list = TopicPartitionList::new();
+    for partition in metadata.topics()[0].partitions() {
+        list.add_partition_offset(from, partition.id(), Offset::End)?;
+    }
+    consumer.assign(&list)?;
+    let producer = producer(brokers)?;
+    loop {
+        // Any record wakes it; those that are there already follow without a wait.
+        let mut wait = Duration::from_millis(100);
+        while let Some(message) = consumer.poll(wait) {
+            let message = message?;
+            let payload = message.payload().unwrap_or_default();
+            let record = BaseRecord::<(), [u8]>::to(to).payload(payload);
+            producer.send(record).map_err(|(e, _)| e)?;
+            wait = Duration::ZERO;
+        }
+        producer.poll(Duration::ZERO);
+    }
 }
 
 fn now_us() -> u64 {

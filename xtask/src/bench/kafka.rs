@@ -2,7 +2,7 @@
 //! into a topic, exactly once beside at least once, latency, memory. One broker, on the same cores: CPU time counts.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -46,7 +46,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let _ = std::fs::remove_dir_all(&folder);
     let settings = Settings {
         heap_mib: 1_024,
-        fast_code: true,
+        production: true,
         ..Settings::default()
     };
     let broker = Broker::start(&folder.join("broker"), &settings, Life::Ours)?;
@@ -179,6 +179,7 @@ impl Bench {
         let least = || self.sink("out", "at-least-once");
         vec![
             bare("bare batch consumer", ["consume", "lines", ""]),
+            bare("bare batch consumer of numbers", ["consume", "ints", ""]),
             job("source, with headers", "", &lines, "", blackhole()),
             job(
                 "source, headers = false",
@@ -249,9 +250,20 @@ impl Bench {
         )?;
         std::thread::sleep(Duration::from_secs(2));
         println!("latency topic -> cast -> topic, 100,000 records/s:");
+        self.measure_latency(&mut job)?;
+        let mut relay = Command::new(bare_program())
+            .args(["relay", &self.brokers, "lat-in", "lat-out"])
+            .spawn()
+            .context("start the bare relay")?;
+        std::thread::sleep(Duration::from_secs(2));
+        println!("the same with a bare consumer and producer in between:");
+        self.measure_latency(&mut relay)
+    }
+
+    fn measure_latency(&self, between: &mut Child) -> Result<()> {
         let measured = self.bare(&["latency", &self.brokers, "lat-in", "lat-out", "100000", "8"]);
-        job.kill()?;
-        job.wait()?;
+        between.kill()?;
+        between.wait()?;
         measured
     }
 
@@ -296,8 +308,7 @@ impl Bench {
     }
 
     fn bare(&self, arguments: &[&str]) -> Result<()> {
-        let program = shell::target().join("release/examples/kafka-bare");
-        shell::run(Command::new(program).args(arguments))
+        shell::run(Command::new(bare_program()).args(arguments))
     }
 
     fn command(
@@ -342,13 +353,17 @@ impl Bench {
         source: &str,
         steps: &str,
         sink: &str,
-    ) -> Result<std::process::Child> {
+    ) -> Result<Child> {
         let mut command = self.command(name, head, source, steps, sink)?;
         command
             .stdin(Stdio::null())
             .spawn()
             .context("start wasmill")
     }
+}
+
+fn bare_program() -> PathBuf {
+    shell::target().join("release/examples/kafka-bare")
 }
 
 /// As many lines as the topics have records, and as long.
