@@ -1,12 +1,13 @@
 //! Hostile files: what they do before and while they are compiled.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use wasmill::plugin::{
     CacheDir, CompileLimit, CompileLimits, Compiler, Engine, EngineOptions, LoadError, LoadOptions,
 };
 
-use crate::host::{self, Attack, Ending, Left, Peak, alone, children, shared_engine};
+use crate::host::{self, Attack, Ending, Peak, Watch, alone, children, shared_engine};
 use crate::wat::{Guest, transform};
 
 /// A plugin with functions that no limit of shape refuses, and that take a compiler gigabytes and minutes:
@@ -85,10 +86,10 @@ fn c01_c02_files_of_absurd_shape_are_turned_away_with_both_numbers() {
             "loops, more than",
         ),
     ];
-    let _alone = alone();
+    let alone = alone();
     // As bytes: not every text of such a size is read.
     let cases = cases.map(|(wat, part)| (wat::parse_str(&wat).expect("the text parses"), part));
-    let before = Left::now();
+    let watch = Watch::by(alone);
     for (bytes, part) in cases {
         let error = load(&shared_engine(), &bytes).expect_err("too much of something");
         assert!(
@@ -96,7 +97,7 @@ fn c01_c02_files_of_absurd_shape_are_turned_away_with_both_numbers() {
             "{part}: {error}"
         );
     }
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }
 
 #[test]
@@ -135,13 +136,48 @@ fn c01b_a_bomb_of_time_ends_as_compile_limit() {
 }
 
 #[test]
+fn c01b_a_bomb_of_time_is_told_as_such_where_the_host_was_told_to_ignore_that_signal() {
+    let watch = Watch::begin();
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let script = folder.path().join("wasmill");
+    let text = format!(
+        "#!/bin/sh\ntrap '' XCPU\nexec '{}' \"$@\"\n",
+        host::program().display()
+    );
+    std::fs::write(&script, text).expect("a scratch file");
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&script, mode).expect("a scratch file");
+    let engine = Engine::new(EngineOptions {
+        cache: CacheDir::Off,
+        compile_limits: CompileLimits {
+            cpu: Duration::from_secs(1),
+            ..CompileLimits::default()
+        },
+        ..EngineOptions::new(Compiler::Child(script))
+    })
+    .expect("the machine runs WebAssembly");
+    let error = load(&engine, bomb(16).as_bytes()).expect_err("a bomb");
+    assert!(
+        matches!(
+            error,
+            LoadError::CompileLimit {
+                limit: CompileLimit::Cpu,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    drop((engine, folder));
+    watch.expect_unharmed();
+}
+
+#[test]
 fn more_machine_code_than_allowed_ends_as_compile_limit() {
     let limits = CompileLimits {
         code_bytes_max: 1 << 10,
         ..CompileLimits::default()
     };
-    let _alone = alone();
-    let before = Left::now();
+    let watch = Watch::begin();
     let engine = host::engine(limits);
     let wat = transform(&Guest::default());
     let error = load(&engine, wat.as_bytes()).expect_err("too much code");
@@ -156,13 +192,12 @@ fn more_machine_code_than_allowed_ends_as_compile_limit() {
         "{error}"
     );
     drop(engine);
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }
 
 #[test]
 fn c05_c06_c07_what_is_no_plugin_is_told_apart_and_never_runs() {
-    let _alone = alone();
-    let before = Left::now();
+    let watch = Watch::begin();
     let whole = wat::parse_str(transform(&Guest::default())).expect("the frame parses");
     let engine = shared_engine();
     for (bytes, part) in [
@@ -192,7 +227,7 @@ fn c05_c06_c07_what_is_no_plugin_is_told_apart_and_never_runs() {
         loaded += usize::from(load(&engine, &flipped).is_ok());
     }
     assert!(loaded < 40);
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }
 
 /// A custom section.
@@ -216,8 +251,7 @@ fn c05_sections_that_nobody_reads_cost_nothing_whatever_is_in_them() {
         ".debug_str",
         "sourceMappingURL",
     ];
-    let _alone = alone();
-    let before = Left::now();
+    let watch = Watch::begin();
     let peak = Peak::start_alone();
     for sections in [
         dwarf.map(|name| custom(name, &noise)).to_vec(),
@@ -248,13 +282,12 @@ fn c05_sections_that_nobody_reads_cost_nothing_whatever_is_in_them() {
         let error = load(&shared_engine(), &with(&sections)).expect_err("too much of it");
         assert!(error.to_string().contains(words), "{error}");
     }
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }
 
 #[test]
 fn c08_bombs_side_by_side_end_and_others_are_compiled_between_them() {
-    let _alone = alone();
-    let before = Left::now();
+    let watch = Watch::begin();
     let limits = CompileLimits {
         cpu: Duration::from_secs(1),
         memory_bytes: 512 << 20,
@@ -280,13 +313,12 @@ fn c08_bombs_side_by_side_end_and_others_are_compiled_between_them() {
         }
     });
     drop(engine);
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }
 
 #[test]
 fn c09_a_compiler_killed_midway_is_a_compile_limit_and_leaves_nothing() {
-    let _alone = alone();
-    let before = Left::now();
+    let watch = Watch::begin();
     let bomb = wat::parse_str(bomb(16)).expect("the bomb parses");
     let engine = shared_engine();
     std::thread::scope(|scope| {
@@ -309,13 +341,12 @@ fn c09_a_compiler_killed_midway_is_a_compile_limit_and_leaves_nothing() {
             .expect_err("it was killed");
         assert!(matches!(error, LoadError::CompileLimit { .. }), "{error}");
     });
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }
 
 #[test]
 fn c10_two_bodies_under_one_name_at_once_are_two_plugins() {
-    let _alone = alone();
-    let before = Left::now();
+    let watch = Watch::begin();
     let cache = tempfile::tempdir().expect("a scratch folder");
     let engine = Engine::new(EngineOptions {
         cache: CacheDir::At(cache.path().to_path_buf()),
@@ -345,7 +376,7 @@ fn c10_two_bodies_under_one_name_at_once_are_two_plugins() {
     assert_ne!(sums[0], sums[1]);
     drop(engine);
     drop(cache);
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }
 
 #[test]
@@ -415,7 +446,7 @@ fn component(section: u8, content: &[u8]) -> Vec<u8> {
 
 #[test]
 fn c04_components_in_components_and_types_of_types_are_turned_away() {
-    let _alone = alone();
+    let alone = alone();
     let nested = (0..1_000).fold(b"\0asm\x0d\0\x01\0".to_vec(), |inner, _| {
         component(4, &inner)
     });
@@ -430,7 +461,7 @@ fn c04_components_in_components_and_types_of_types_are_turned_away() {
     let types = format!(
         "(component (type $t0 (tuple u8 u8)) {doubled} (import \"f\" (func (param \"x\" $t59))))"
     );
-    let before = Left::now();
+    let watch = Watch::by(alone);
     for (bytes, words) in [
         (
             nested,
@@ -448,7 +479,7 @@ fn c04_components_in_components_and_types_of_types_are_turned_away() {
         let error = load(&shared_engine(), &bytes).expect_err("too much of something");
         assert!(error.to_string().starts_with(words), "{error}");
     }
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }
 
 #[test]
@@ -471,8 +502,7 @@ fn c11_a_file_that_is_not_the_one_that_the_job_names_is_refused() {
 
 #[test]
 fn c13_a_plugin_whose_files_change_beneath_it_goes_on_as_it_was_loaded() {
-    let _alone = alone();
-    let before = Left::now();
+    let watch = Watch::begin();
     let cache = tempfile::tempdir().expect("a scratch folder");
     let engine = Engine::new(EngineOptions {
         cache: CacheDir::At(cache.path().to_path_buf()),
@@ -501,5 +531,5 @@ fn c13_a_plugin_whose_files_change_beneath_it_goes_on_as_it_was_loaded() {
         other => panic!("it should have been refused: {other:?}"),
     }
     drop((engine, folder, cache));
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }

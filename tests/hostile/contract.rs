@@ -1,7 +1,7 @@
 //! Hostile code: guests that hold the contract in their own way, or another one.
 
 use crate::components::{Asked, component};
-use crate::host::{Attack, Ending, Left, alone, shared_engine};
+use crate::host::{Attack, Ending, Watch, shared_engine};
 use crate::wat::{Guest, INHERIT, NO_KEYS, NO_SOURCE, NO_TIMES, emit, transform};
 use wasmill::plugin::LoadOptions;
 
@@ -42,14 +42,13 @@ fn g19_what_is_put_out_may_lie_anywhere_and_over_each_other_and_is_copied_once()
 
 /// Why it is no plugin.
 fn no_plugins(cases: &[(String, &str)]) {
-    let _alone = alone();
-    let before = Left::now();
+    let watch = Watch::begin();
     for (text, words) in cases {
         let loaded = shared_engine().load(text.as_bytes(), &LoadOptions::default());
         let error = loaded.err().map(|e| e.to_string()).unwrap_or_default();
         assert!(error.contains(words), "{words}: {error}");
     }
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }
 
 #[test]

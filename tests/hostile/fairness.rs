@@ -2,7 +2,7 @@
 
 use wasmill::runtime::permits::Permits;
 
-use crate::host::{Attack, Ending, Left, Neighbour, alone, shared_engine};
+use crate::host::{Attack, Ending, Neighbour, Watch, shared_engine};
 use crate::wat::{Guest, body, transform};
 
 /// The one permit that there is goes back and forth: the neighbour, with a tenth of a second's work, is done
@@ -10,8 +10,7 @@ use crate::wat::{Guest, body, transform};
 /// changes nothing.
 #[test]
 fn g04_an_endless_loop_does_not_keep_its_core_from_others() {
-    let _alone = alone();
-    let before = Left::now();
+    let watch = Watch::begin();
     let permits = Permits::new(1);
     let settings = "record-deadline = \"2s\"\ncall-deadline = \"2s\"";
     let attack = Attack::transform(&transform(&body("(loop $l (br $l))")), settings).input("x\n");
@@ -36,14 +35,13 @@ fn g04_an_endless_loop_does_not_keep_its_core_from_others() {
         );
     });
     drop(folder);
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }
 
 /// A function that fails without end waits ever longer, without its permit, and a stop does not wait for it.
 #[test]
 fn g39_a_function_that_keeps_failing_waits_and_others_have_its_core() {
-    let _alone = alone();
-    let before = Left::now();
+    let watch = Watch::begin();
     let permits = Permits::new(1);
     let attack = Attack::transform(
         &transform(&Guest {
@@ -63,5 +61,5 @@ fn g39_a_function_that_keeps_failing_waits_and_others_have_its_core() {
         assert_eq!(outcome.letters.len(), 2_000);
     });
     drop(folder);
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }

@@ -154,29 +154,25 @@ impl Attack {
 
     /// The same of one so large that it has to be made by who is alone: else it would be taken for what another's left.
     pub fn run_made(make: impl FnOnce() -> Attack) -> Outcome {
-        let _alone = alone();
-        let before = Left::now();
-        let outcome = make().beside_neighbour(&shared_engine());
-        before.expect_nothing_new();
+        let watch = Watch::begin();
+        let outcome = make().run_whole(&shared_engine(), watch.permits.clone());
+        watch.expect_unharmed();
         outcome
     }
 
     /// The same by an engine of its own, gone before the oracle looks.
     pub fn run_by(self, limits: CompileLimits) -> Outcome {
-        let _alone = alone();
-        let before = Left::now();
-        let outcome = self.beside_neighbour(&engine(limits));
-        before.expect_nothing_new();
+        let watch = Watch::begin();
+        let outcome = self.run_whole(&engine(limits), watch.permits.clone());
+        watch.expect_unharmed();
         outcome
     }
 
-    fn beside_neighbour(self, engine: &Engine) -> Outcome {
-        let permits = Permits::per_core();
-        let neighbour = Neighbour::start(&permits);
+    /// Runs it in a folder of its own, in which it leaves nothing.
+    fn run_whole(self, engine: &Engine, permits: Permits) -> Outcome {
         let folder = self.folder();
         let files = names(folder.path());
         let outcome = self.run_in(folder.path(), engine, permits);
-        neighbour.expect_golden();
         assert_eq!(
             names(folder.path()),
             files,
@@ -376,16 +372,54 @@ pub fn alone() -> MutexGuard<'static, ()> {
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     WARM.get_or_init(|| {
         let attack = Attack::transform(&crate::wat::transform(&crate::wat::Guest::default()), "");
-        let outcome = attack.beside_neighbour(&shared_engine());
+        let permits = Permits::per_core();
+        let neighbour = Neighbour::start(&permits);
+        let outcome = attack.run_whole(&shared_engine(), permits);
+        neighbour.expect_golden();
         assert_eq!(outcome.ending, Ending::Finished);
         assert_eq!(outcome.out, ["a", "b", "x1", "c", "d"]);
     });
     alone
 }
 
+/// The oracle around an attack of any kind: alone with the neighbour, which is at work from its beginning.
+pub struct Watch {
+    before: Left,
+    neighbour: Neighbour,
+    /// Those of the neighbour, for a job that attacks to share.
+    permits: Permits,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Watch {
+    /// From now on.
+    pub fn begin() -> Watch {
+        Watch::by(alone())
+    }
+
+    /// The same, by who is alone already and has made what it needs.
+    pub fn by(alone: MutexGuard<'static, ()>) -> Watch {
+        let before = Left::now();
+        let permits = Permits::per_core();
+        Watch {
+            before,
+            neighbour: Neighbour::start(&permits),
+            permits,
+            _alone: alone,
+        }
+    }
+
+    /// The neighbour's output is its golden, so is that of one who comes now, and nothing is left behind.
+    pub fn expect_unharmed(self) {
+        self.neighbour.expect_golden();
+        Neighbour::start(&self.permits).expect_golden();
+        self.before.expect_nothing_new();
+    }
+}
+
 /// What a process has, as the kernel counts it.
 #[derive(Debug)]
-pub struct Left {
+struct Left {
     memory_bytes: u64,
     descriptors: usize,
     threads: Vec<String>,
@@ -393,7 +427,7 @@ pub struct Left {
 
 impl Left {
     /// Now.
-    pub fn now() -> Left {
+    fn now() -> Left {
         Left {
             memory_bytes: memory_bytes("VmRSS:"),
             descriptors: names(Path::new("/proc/self/fd")).len(),
@@ -402,7 +436,7 @@ impl Left {
     }
 
     /// Nothing more than before. Threads and children get a moment to end.
-    pub fn expect_nothing_new(&self) {
+    fn expect_nothing_new(&self) {
         let started = Stopwatch::start();
         loop {
             let (now, children) = (Left::now(), children());

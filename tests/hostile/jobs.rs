@@ -7,7 +7,7 @@ use wasmill::config::Operator;
 use wasmill::reach::{Access, Reach};
 use wasmill::runtime::permits::Permits;
 
-use crate::host::{Attack, Ending, Left, alone, shared_engine};
+use crate::host::{Attack, Ending, Watch, alone, shared_engine};
 
 /// Lines from a file to another folder.
 const COPY: &str = r#"
@@ -36,8 +36,7 @@ fn refused(attack: Attack) -> String {
 
 /// Runs it where only its own folder may be read, and `out` in it be written; `prepare` puts links there.
 pub fn bounded(job: &str, prepare: impl Fn(&std::path::Path)) -> (Ending, tempfile::TempDir) {
-    let _alone = alone();
-    let before = Left::now();
+    let watch = Watch::begin();
     let mut attack = Attack::job(job);
     let folder = attack.folder();
     attack.operator = Operator {
@@ -48,7 +47,7 @@ pub fn bounded(job: &str, prepare: impl Fn(&std::path::Path)) -> (Ending, tempfi
     fs::create_dir(folder.path().join("out")).expect("a folder");
     prepare(folder.path());
     let outcome = attack.run_in(folder.path(), &shared_engine(), Permits::per_core());
-    before.expect_nothing_new();
+    watch.expect_unharmed();
     (outcome.ending, folder)
 }
 
@@ -212,8 +211,7 @@ fn j08_j09_j10_keys_that_run_read_or_write_are_not_passed_to_clients() {
 
 #[test]
 fn s05_a_checkpoint_of_another_job_is_refused_and_left_alone() {
-    let _alone = alone();
-    let before = Left::now();
+    let watch = Watch::begin();
     let job = copy("in.txt", "out").replace(
         "[source.in]",
         "[checkpoint]\npath = \"checkpoints\"\n[source.in]",
@@ -232,7 +230,7 @@ fn s05_a_checkpoint_of_another_job_is_refused_and_left_alone() {
     assert!(words.contains("copy"), "{words}");
     // It is still good for the job that wrote it.
     assert_eq!(run(&attack), Ending::Finished);
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }
 
 #[test]

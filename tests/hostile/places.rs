@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use wasmill::runtime::permits::Permits;
 
-use crate::host::{Attack, Ending, Left, Peak, alone, shared_engine};
+use crate::host::{Attack, Ending, Peak, Watch, alone, shared_engine};
 use crate::jobs::{bounded, copy, words};
 use crate::wat::{Guest, transform};
 
@@ -35,8 +35,7 @@ fn j01_what_is_no_path_here_leads_nowhere() {
 /// What is said of each of these job files when it is refused; the oracle looks once, after all of them: none starts
 /// anything.
 fn all_refused<'a>(jobs: impl IntoIterator<Item = &'a str>, plugin: &str) -> Vec<String> {
-    let _alone = alone();
-    let before = Left::now();
+    let watch = Watch::begin();
     let attack = Attack::job("").file("mine.wasm", plugin.as_bytes());
     let folder = attack.folder();
     let one = |job: &str| {
@@ -51,7 +50,7 @@ fn all_refused<'a>(jobs: impl IntoIterator<Item = &'a str>, plugin: &str) -> Vec
     let left = fs::read_dir(folder.path()).expect("a folder").count();
     assert_eq!(left, 3, "files that they left behind");
     drop(folder);
-    before.expect_nothing_new();
+    watch.expect_unharmed();
     said
 }
 
@@ -64,8 +63,7 @@ fn pipe(at: &Path) {
 
 #[test]
 fn j03_plugins_are_regular_files_wherever_they_are() {
-    let _alone = alone();
-    let before = Left::now();
+    let watch = Watch::begin();
     let attack = Attack::transform("", "");
     let folder = attack.folder();
     pipe(&folder.path().join("pipe"));
@@ -78,13 +76,12 @@ fn j03_plugins_are_regular_files_wherever_they_are() {
         let why = said.contains("it is no regular file") || said.contains("starting with");
         assert!(why && said.contains("job.toml:"), "{path}: {said}");
     }
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }
 
 #[test]
 fn j03_sources_and_tables_never_wait_for_what_has_no_end() {
-    let _alone = alone();
-    let before = Left::now();
+    let watch = Watch::begin();
     let table = "name = \"t\"\n[source.in]\ntype = \"file\"\npath = \"in.txt\"\nkey = \"\"\n[table.names]\ntype = \"file\"\npath = \"PATH\"\nkey = \"\"\n\
         [step.named]\nfrom = \"in\"\nlookup = \"names\"\n[sink.out]\nfrom = \"named\"\ntype = \"blackhole\"\n";
     for job in [copy("PATH", "out"), table.to_owned()] {
@@ -99,7 +96,7 @@ fn j03_sources_and_tables_never_wait_for_what_has_no_end() {
             assert!(!words(outcome.ending).is_empty(), "{path}");
         }
     }
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }
 
 #[test]
@@ -133,8 +130,7 @@ fn j04_a_sink_writes_over_nothing_that_is_not_its_own() {
     }
 
     // Another job's output, and a folder with other things in it.
-    let _alone = alone();
-    let before = Left::now();
+    let watch = Watch::begin();
     let attack = Attack::job(&copy("in.txt", "out"));
     let folder = attack.folder();
     let run = |job: &str| {
@@ -175,7 +171,7 @@ fn j04_a_sink_writes_over_nothing_that_is_not_its_own() {
             "{name} in {now:?}"
         );
     }
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }
 
 #[test]
@@ -187,8 +183,7 @@ fn j05_a_file_that_grows_faster_than_it_is_read_ends_where_it_was_when_it_was_op
         job.clone(),
         job.replace("path = \"in.txt\"", "path = \"in.txt\"\npartitions = 3"),
     ] {
-        let _alone = alone();
-        let before = Left::now();
+        let watch = Watch::begin();
         let attack = Attack::job(&job).input(&"some line of a file\n".repeat(10_000));
         let folder = attack.folder();
         let stop = AtomicBool::new(false);
@@ -216,7 +211,7 @@ fn j05_a_file_that_grows_faster_than_it_is_read_ends_where_it_was_when_it_was_op
             );
         });
         drop(folder);
-        before.expect_nothing_new();
+        watch.expect_unharmed();
     }
 }
 
@@ -413,7 +408,7 @@ fn j07_a_file_of_too_much_is_refused_in_bounded_words_and_two_mistakes_are_both_
         long,
         dotted,
     ];
-    let _alone = alone();
+    let alone = alone();
     let attack = Attack::job("");
     let folder = attack.folder();
     let all = || {
@@ -429,13 +424,12 @@ fn j07_a_file_of_too_much_is_refused_in_bounded_words_and_two_mistakes_are_both_
     };
     // What an allocator keeps of them it has after some times: nothing comes to it.
     (0..3).for_each(|_| all());
-    let before = Left::now();
+    let watch = Watch::by(alone);
     let peak = Peak::start_alone();
     all();
     let grown = peak.bytes();
     assert!(grown < 1 << 30, "{} MiB for a few job files", grown >> 20);
-    before.expect_nothing_new();
-    drop(_alone);
+    watch.expect_unharmed();
     let two = good
         .replace("parallelism = 1", "parallelism = nan")
         .replace("from = \"in\"", "form = \"in\"");

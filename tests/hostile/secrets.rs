@@ -7,7 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::host::{Attack, alone, program};
+use crate::host::{Attack, Watch, alone, program};
 
 const SECRET: &str = "hunter2-hunter2";
 
@@ -96,7 +96,7 @@ fn kafka(client: &str) -> Attack {
 
 #[test]
 fn j12_a_secret_is_in_nothing_that_is_said_or_written() {
-    let _alone = alone();
+    let watch = Watch::begin();
     // A client that names the value which it does not like, and one that only fails to reach its cluster.
     for key in ["security.protocol", "sasl.password"] {
         let attack = kafka(&format!("\"{key}\" = \"${{env:WASMILL_SECRET_X}}\""));
@@ -104,11 +104,12 @@ fn j12_a_secret_is_in_nothing_that_is_said_or_written() {
         let all = heard.all_commands().expect_without(&[SECRET]);
         assert!(all.contains("kafka"), "{all}");
     }
+    watch.expect_unharmed();
 }
 
 #[test]
 fn j12_a_secret_typed_in_clear_is_not_shown_beside_another_mistake() {
-    let _alone = alone();
+    let watch = Watch::begin();
     let line = format!("\"sasl.password\" = \"{SECRET}\", \"bogus.key\" = 1");
     let mut heard = Heard::new(&kafka(&line));
     let set = format!("source.in.client.\"ssl.key.password\"={SECRET}");
@@ -119,11 +120,12 @@ fn j12_a_secret_typed_in_clear_is_not_shown_beside_another_mistake() {
         .command(&["run", "job.toml", "--set", &set]);
     let all = heard.expect_without(&[SECRET]);
     assert!(all.contains("bogus.key"), "{all}");
+    watch.expect_unharmed();
 }
 
 #[test]
 fn j12_credentials_in_urls_are_not_shown_wherever_a_url_may_stand() {
-    let _alone = alone();
+    let watch = Watch::begin();
     let url = format!("s3://AKIAXYZ:{SECRET}@bucket/a");
     let lines = |checkpoint: &str, input: &str, output: &str| {
         Attack::job(&format!(
@@ -151,17 +153,20 @@ fn j12_credentials_in_urls_are_not_shown_wherever_a_url_may_stand() {
             .command(&["savepoint", &url]);
         heard.expect_without(&[SECRET]);
     }
+    watch.expect_unharmed();
 }
 
 #[test]
 fn j12_what_opens_a_bucket_is_not_shown_when_it_does_not_open() {
-    let _alone = alone();
+    // Before the echo, whose port stays open.
+    let alone = alone();
     let attack = Attack::job(
         "name = \"u\"\n[checkpoint]\npath = \"s3://bucket/a\"\n[source.in]\ntype = \"file\"\npath = \"in.txt\"\n\
          [sink.out]\nfrom = \"in\"\ntype = \"console\"\n",
     );
     // Nobody is there; and one who is there, and repeats whatever it hears.
     let echo = Echo::start();
+    let watch = Watch::by(alone);
     for endpoint in [
         format!("http://user:{SECRET}-url@127.0.0.1:1"),
         format!("http://user:{SECRET}-url@{}", echo.address),
@@ -182,6 +187,7 @@ fn j12_what_opens_a_bucket_is_not_shown_when_it_does_not_open() {
         let answered = endpoint.contains(&echo.address) && !endpoint.contains(SECRET);
         assert!(!answered || all.contains("AWS4-HMAC-SHA256"), "{all}");
     }
+    watch.expect_unharmed();
 }
 
 /// A server that answers every request with 403 and the request itself, as stores do when a signature is wrong.

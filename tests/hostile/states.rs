@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use wasmill::plugin::{CacheDir, Compiler, Engine, EngineOptions, LoadOptions, Plugin};
 use wasmill::runtime::permits::Permits;
 
-use crate::host::{self, Attack, Ending, Left, alone, shared_engine};
+use crate::host::{self, Attack, Ending, Watch, alone, shared_engine};
 use crate::wat::{Guest, transform};
 
 const JOB: &str = r#"
@@ -54,8 +54,9 @@ struct Kept {
 }
 
 impl Kept {
-    /// And what this process has, once it has been gone on from.
-    fn new() -> (Kept, Left) {
+    /// And a watch over this process, from when it has been gone on from.
+    fn new() -> (Kept, Watch) {
+        let alone = alone();
         let good = "{\"k\":\"k0\",\"v\":1,\"t\":1}\n";
         let attack = Attack::job(JOB).file("in.jsonl", input(good).as_bytes());
         let undisturbed = attack.folder();
@@ -86,7 +87,7 @@ impl Kept {
         let count = kept.manifests().len();
         assert_eq!(count, 2, "checkpoints before the failure");
         kept.goes_on("as it was", |_| {});
-        (kept, Left::now())
+        (kept, Watch::by(alone))
     }
 
     /// All as it was, but for what `damage` does.
@@ -171,8 +172,7 @@ fn places(len: usize, count: usize) -> impl Iterator<Item = usize> {
 
 #[test]
 fn s01_s02_a_checkpoint_that_was_cut_or_changed_anywhere_is_passed_over() {
-    let _alone = alone();
-    let (kept, before) = Kept::new();
+    let (kept, watch) = Kept::new();
     let newest = kept.manifests()[1];
     for at in places(newest.1.len(), 6) {
         kept.goes_on(&format!("cut at {at}"), |_| {
@@ -206,13 +206,12 @@ fn s01_s02_a_checkpoint_that_was_cut_or_changed_anywhere_is_passed_over() {
         }
     }
     drop(kept);
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }
 
 #[test]
 fn s03_s04_s06_what_stands_in_a_checkpoints_place_is_not_taken_for_it() {
-    let _alone = alone();
-    let (kept, before) = Kept::new();
+    let (kept, watch) = Kept::new();
     let manifests: Vec<_> = kept.manifests().into_iter().cloned().collect();
     let (older, newest) = (&manifests[0], &manifests[1]);
     let write = |path: &Path, bytes: &[u8]| fs::write(path, bytes).expect("a scratch file");
@@ -278,13 +277,12 @@ fn s03_s04_s06_what_stands_in_a_checkpoints_place_is_not_taken_for_it() {
         });
     }
     drop(kept);
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }
 
 #[test]
 fn s07_s08_s11_input_that_shrank_a_folder_of_yesterday_and_litter_lose_nothing_without_a_word() {
-    let _alone = alone();
-    let (kept, before) = Kept::new();
+    let (kept, watch) = Kept::new();
     let file = kept.folder.path().join("in.jsonl");
     let whole = fs::read(&file).expect("the input");
     kept.refuses("input shrank", "in.jsonl", |_| {
@@ -313,13 +311,12 @@ fn s07_s08_s11_input_that_shrank_a_folder_of_yesterday_and_litter_lose_nothing_w
         .count();
     assert_eq!(litter, 0, "parts in the making that nobody makes");
     drop(kept);
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }
 
 #[test]
 fn s09_s10_compiled_code_that_this_host_did_not_write_is_not_run() {
-    let _alone = alone();
-    let before = Left::now();
+    let watch = Watch::begin();
     let cache = tempfile::tempdir().expect("a scratch folder");
     let engine = || {
         Engine::new(EngineOptions {
@@ -404,5 +401,5 @@ fn s09_s10_compiled_code_that_this_host_did_not_write_is_not_run() {
     );
     drop(first);
     drop(cache);
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::host::{Attack, Left, alone, program};
+use crate::host::{Attack, Watch, program};
 use crate::wat::{Guest, transform};
 
 /// Renames the window, clears the screen, makes it red; the last in the set that some terminals know as one character.
@@ -78,8 +78,7 @@ fn guest() -> String {
 
 #[test]
 fn g25_nothing_that_a_guest_says_is_obeyed_by_a_terminal() {
-    let _alone = alone();
-    let before = Left::now();
+    let watch = Watch::begin();
     let attack = Attack::transform(&guest(), "");
     let folder = attack.folder();
     let at = folder.path();
@@ -112,13 +111,12 @@ fn g25_nothing_that_a_guest_says_is_obeyed_by_a_terminal() {
         );
     }
     drop(folder);
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }
 
 #[test]
 fn r05_nothing_that_a_record_says_is_obeyed_by_a_terminal_and_a_pipe_gets_it_whole() {
-    let _alone = alone();
-    let before = Left::now();
+    let watch = Watch::begin();
     let orders = ORDERS.concat();
     let mut lines = format!(
         "{orders}\n{{\"a{orders_json}\":\"{c1}\u{202e}\",\"b\":[\"{c1}\"]}}\n",
@@ -169,13 +167,12 @@ fn r05_nothing_that_a_record_says_is_obeyed_by_a_terminal_and_a_pipe_gets_it_who
     expect_harmless("test", &said);
     assert!(String::from_utf8_lossy(&said).contains("]0;owned"));
     drop(folder);
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }
 
 #[test]
 fn j06_nothing_that_a_job_file_says_is_obeyed_by_a_terminal() {
-    let _alone = alone();
-    let before = Left::now();
+    let watch = Watch::begin();
     let order = "\\u001b]0;owned\\u0007\\u001b[2J\\u009b31m\\u202e";
     let good = "name = \"t\"\n[source.in]\ntype = \"file\"\npath = \"PATH\"\n[sink.out]\nfrom = \"in\"\ntype = \"file\"\npath = \"OUT\"\n";
     let raw = format!("# {}\nname = {}\n", ORDERS.concat(), ORDERS[1]);
@@ -209,5 +206,5 @@ fn j06_nothing_that_a_job_file_says_is_obeyed_by_a_terminal() {
             );
         }
     }
-    before.expect_nothing_new();
+    watch.expect_unharmed();
 }
