@@ -205,7 +205,7 @@ fn cause(status: Option<ExitStatus>, words: &str, limits: &CompileLimits) -> Loa
         return limit(CompileLimit::Cpu, limits);
     }
     let how = match (status, signal) {
-        // The hard limit of CPU time, or the kernel's last resort when memory is short.
+        // The kernel's last resort when memory is short: of CPU time the softer signal told, which no child ignores.
         (_, Some(libc::SIGKILL)) => return limit(CompileLimit::Memory, limits),
         (_, Some(signal)) => format!("signal {signal}"),
         (Some(status), None) => format!("exit code {}", status.code().unwrap_or(-1)),
