@@ -8,6 +8,7 @@ pub mod descriptor;
 pub mod imports;
 pub mod input;
 pub mod output;
+pub mod payload;
 pub mod staging;
 pub mod types;
 pub mod wasi;
