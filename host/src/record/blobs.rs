@@ -73,6 +73,14 @@ impl Blobs {
             .push(u32::try_from(self.data.len()).expect("a batch is bounded far below 4 GiB"));
     }
 
+    /// Appends a string of known length: moved without a call.
+    #[inline]
+    pub fn push_array<const LEN: usize>(&mut self, bytes: &[u8; LEN]) {
+        self.data.extend_from_slice(bytes);
+        self.offsets
+            .push(u32::try_from(self.data.len()).expect("a batch is bounded far below 4 GiB"));
+    }
+
     /// Removes all strings, keeps the buffers.
     pub fn clear(&mut self) {
         self.offsets.truncate(1);

@@ -1,6 +1,7 @@
 //! Accumulators of many groups: side by side while all have one length, apart once they differ.
 
 use super::groups::grow_gently;
+use crate::record::Blobs;
 
 /// Accumulators by number.
 #[derive(Debug)]
@@ -43,6 +44,33 @@ impl Accumulators {
         }
     }
 
+    /// Brings some near.
+    fn touch(&self, numbers: impl Iterator<Item = usize>) {
+        let touched = match self {
+            Accumulators::Even { width: 0, .. } => 0,
+            Accumulators::Even { width, data, .. } => {
+                numbers.fold(0, |all, i| all ^ data[i * width])
+            }
+            Accumulators::Uneven { all, .. } => numbers.fold(0, |sum, i| sum ^ all[i].len() as u8),
+        };
+        std::hint::black_box(touched);
+    }
+
+    /// Appends some of them to others.
+    pub fn gather(&self, numbers: impl Iterator<Item = usize> + Clone, into: &mut Blobs) {
+        match self {
+            // Most often they are a number or two: moved without a call.
+            Accumulators::Even { width: 8, data, .. } => gather_all::<8>(data, numbers, into),
+            Accumulators::Even {
+                width: 16, data, ..
+            } => gather_all::<16>(data, numbers, into),
+            _ => {
+                self.touch(numbers.clone());
+                numbers.for_each(|i| into.push(self.get(i)));
+            }
+        }
+    }
+
     /// Appends one.
     pub fn push(&mut self, acc: &[u8]) {
         if let Accumulators::Even { width, len, .. } = self {
@@ -70,11 +98,10 @@ impl Accumulators {
     pub fn set(&mut self, i: usize, acc: &[u8]) {
         if let Accumulators::Even { width, data, .. } = self {
             if *width == acc.len() {
-                let into = &mut data[i * acc.len()..(i + 1) * acc.len()];
-                // No call for a number.
-                match <&[u8; 8]>::try_from(acc) {
-                    Ok(acc) => into.copy_from_slice(acc),
-                    Err(_) => into.copy_from_slice(acc),
+                match acc.as_array() {
+                    // A number: moved without a call.
+                    Some(acc) => data.as_chunks_mut::<8>().0[i] = *acc,
+                    None => data[i * acc.len()..(i + 1) * acc.len()].copy_from_slice(acc),
                 }
                 return;
             }
@@ -124,6 +151,16 @@ impl Accumulators {
     }
 }
 
+/// Accumulators of one width.
+fn gather_all<const WIDTH: usize>(
+    data: &[u8],
+    numbers: impl Iterator<Item = usize>,
+    into: &mut Blobs,
+) {
+    let (all, _) = data.as_chunks::<WIDTH>();
+    numbers.for_each(|i| into.push_array(&all[i]));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +186,9 @@ mod tests {
                 for (i, acc) in list.iter().enumerate() {
                     proptest::prop_assert_eq!(accs.get(i), &acc[..]);
                 }
+                let mut gathered = Blobs::default();
+                accs.gather((0..list.len()).rev(), &mut gathered);
+                proptest::prop_assert!(gathered.iter().eq(list.iter().rev().map(|acc| &acc[..])));
             }
         }
     }

@@ -21,6 +21,9 @@ use crate::step::{Output, StepError};
 /// Pairs of row and window a call of `add`: bounds memory where windows overlap much.
 pub(super) const PAIRS_A_CALL: usize = 1 << 16;
 
+/// Rows whose groups are guessed together: what a guess touches is still in the nearest cache when it is checked.
+const GUESSES: usize = 256;
+
 /// A group that the batch touches.
 #[derive(Clone, Copy, Debug)]
 struct Local {
@@ -231,23 +234,25 @@ impl FixedWindows {
             return;
         };
         let mut guesses = std::mem::take(&mut self.guesses);
-        let w = &self.windows[window as usize];
-        w.guess(
-            rows.iter().map(|row| arrivals.hashes[*row as usize]),
-            &mut guesses,
-        );
         self.round.rows.extend_from_slice(rows);
         self.round.groups.reserve(rows.len());
         let keys = batch.keys.as_ref();
-        for (&row, &guess) in rows.iter().zip(&guesses) {
-            let key = key_of(keys, row as usize);
-            let w = &mut self.windows[window as usize];
-            let (group, born) = match w.is(guess, key) {
-                true => (guess - 1, false),
-                false => w.group(arrivals.hashes[row as usize], key, init),
-            };
-            let local = self.local(window, group, born);
-            self.round.groups.push(local);
+        for rows in rows.chunks(GUESSES) {
+            let w = &self.windows[window as usize];
+            w.guess(
+                rows.iter().map(|row| arrivals.hashes[*row as usize]),
+                &mut guesses,
+            );
+            for (&row, &guess) in rows.iter().zip(&guesses) {
+                let key = key_of(keys, row as usize);
+                let w = &mut self.windows[window as usize];
+                let (group, born) = match w.is(guess, key) {
+                    true => (guess - 1, false),
+                    false => w.group(arrivals.hashes[row as usize], key, init),
+                };
+                let local = self.local(window, group, born);
+                self.round.groups.push(local);
+            }
         }
         self.guesses = guesses;
     }
@@ -601,7 +606,7 @@ impl FixedWindows {
             self.changed -= 1;
         }
         if discards {
-            g.newest = NO_TIMESTAMP;
+            w.set_newest(group, NO_TIMESTAMP);
             let init = core.init()?;
             w.accs.set(group as usize, &init);
         }
@@ -618,10 +623,14 @@ impl FixedWindows {
         round: &Round,
     ) -> Result<Tried, StepError> {
         self.accs.clear();
-        for member in &round.members {
-            let Local { window, group, .. } = self.locals[*member as usize];
-            self.accs
-                .push(self.windows[window as usize].accs.get(group as usize));
+        let local = |member: &u32| self.locals[*member as usize];
+        for run in round
+            .members
+            .chunk_by(|a, b| local(a).window == local(b).window)
+        {
+            let window = &self.windows[local(&run[0]).window as usize];
+            let groups = run.iter().map(|member| local(member).group as usize);
+            window.accs.gather(groups, &mut self.accs);
         }
         core.try_round(batch, round, &self.accs)
     }
@@ -642,10 +651,11 @@ impl FixedWindows {
         for (row, group) in round.rows.iter().zip(&round.groups) {
             let local = self.locals[round.members[*group as usize] as usize];
             let w = &mut self.windows[local.window as usize];
-            let g = &mut w.groups[local.group as usize];
             if global {
-                g.newest = g.newest.max(arrivals.times[*row as usize]);
+                let time = arrivals.times[*row as usize];
+                w.set_newest(local.group, w.newest(local.group).max(time));
             }
+            let g = &mut w.groups[local.group as usize];
             g.count += u64::from(tracks);
             if tracks && g.count == 1 {
                 self.changed += 1;
@@ -697,8 +707,8 @@ impl FixedWindows {
             return false;
         }
         self.groups += 1;
+        w.set_newest(group, state.newest);
         let g = &mut w.groups[group as usize];
-        g.newest = state.newest;
         if core.tracks_changes() && count > 0 {
             g.count = count;
             self.changed += 1;

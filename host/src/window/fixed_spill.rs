@@ -160,7 +160,8 @@ impl FixedWindows {
         let w = &mut self.windows[window as usize];
         let (at, _) = w.group(hash, key, group.acc);
         let g = &mut w.groups[at as usize];
-        (g.stamp, g.count, g.newest) = (group.stamp, group.count, group.newest);
+        (g.stamp, g.count) = (group.stamp, group.count);
+        w.set_newest(at, group.newest);
         self.spilled -= 1;
         w.spilled.groups -= 1;
         if group.count > 0 {
@@ -215,7 +216,7 @@ impl FixedWindows {
                 let spilled = SpilledGroup {
                     stamp: g.stamp,
                     count: g.count,
-                    newest: g.newest,
+                    newest: w.newest(group),
                     acc: w.accs.get(group as usize),
                 };
                 spilled.put(&mut value);

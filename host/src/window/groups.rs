@@ -1,7 +1,9 @@
 //! The groups of one window: a table from keys to accumulators that goes as a whole.
 //!
-//! Lookups come by the thousand, and with many keys each misses the cache. So `lookup` makes them in passes
-//! of tiny loops, whose misses the processor overlaps: slots first, then groups, then keys.
+//! Lookups come by the thousand, and with many keys each misses the cache three times: at its slot, its group, its
+//! accumulator. So there is a tiny loop over many of them for each of these places (`guess`, `Accumulators::gather`): a
+//! processor waits for some twenty misses at a time where little is between them, and for two or three of them in a loop
+//! that does all the work.
 
 use super::accumulators::Accumulators;
 use super::fixed_spill::Spilled;
@@ -10,7 +12,7 @@ use super::results::Pane;
 use crate::large_pages;
 use crate::record::NO_TIMESTAMP;
 
-/// Groups from which on it pays to touch them before they are compared.
+/// Groups from which on it pays to touch slots and groups before they are looked at.
 const MANY: usize = 4096;
 
 /// Slots that a guess looks at: most often they are in one line of the cache, and most groups are in one of them.
@@ -19,12 +21,11 @@ const NEAR: usize = 4;
 /// Bytes from which on columns grow gently.
 const LARGE: usize = 1 << 20;
 
-/// A key in a window.
+/// A key in a window: half a line of the cache, and never in two of them.
 #[derive(Debug)]
+#[repr(align(32))]
 pub(super) struct Group {
     pub key: KeyRef,
-    /// Newest timestamp of the pane's records (global windows).
-    pub newest: i64,
     /// Records since it last fired (kept where that matters; more than 0 = changed).
     pub count: u64,
     /// Which batch `local` is of.
@@ -56,6 +57,12 @@ impl Slots {
     #[inline]
     fn next(&self, at: usize) -> usize {
         (at + 1) & (self.slots.len() - 1)
+    }
+
+    /// Brings slots near.
+    fn touch(&self, hashes: impl Iterator<Item = u64>) {
+        let touched = hashes.fold(0, |all, hash| all ^ self.slots[self.home(hash)]);
+        std::hint::black_box(touched);
     }
 
     /// The nearest slot with this tag, if it is near its place: the group's number plus one, or 0. Looks at each of
@@ -168,6 +175,8 @@ pub(super) struct Window {
     pub end: i64,
     slots: Slots,
     pub groups: Vec<Group>,
+    /// Newest timestamps of the groups' panes, as far as any were told (global windows).
+    newest: Vec<i64>,
     pub arena: KeyArena,
     pub accs: Accumulators,
     /// Groups that got a record since they last fired (some may have fired, and be here twice).
@@ -223,7 +232,6 @@ impl Window {
         grow_gently(&mut self.groups, 1);
         self.groups.push(Group {
             key,
-            newest: NO_TIMESTAMP,
             count: 0,
             stamp: 0,
             local: 0,
@@ -234,18 +242,21 @@ impl Window {
     }
 
     /// For each hash a guess which group it is of, to be checked by `is`: the group's number plus one, or 0.
-    pub fn guess(&self, hashes: impl Iterator<Item = u64>, guesses: &mut Vec<u32>) {
+    pub fn guess(&self, hashes: impl Iterator<Item = u64> + Clone, guesses: &mut Vec<u32>) {
         guesses.clear();
         if self.slots.slots.is_empty() {
             guesses.extend(hashes.map(|_| 0));
             return;
         }
+        let many = self.groups.len() > MANY;
+        if many {
+            self.slots.touch(hashes.clone());
+        }
         guesses.extend(hashes.map(|hash| self.slots.guess(hash)));
-        if self.groups.len() > MANY {
-            let touched = guesses.iter().fold(0, |all, g| match g {
-                0 => all,
-                g => all ^ self.groups[*g as usize - 1].stamp,
-            });
+        if many {
+            // Where nothing was guessed, a group is touched for nothing.
+            let groups = guesses.iter().map(|g| g.saturating_sub(1) as usize);
+            let touched = groups.fold(0, |all, g| all ^ self.groups[g].stamp);
             std::hint::black_box(touched);
         }
     }
@@ -268,6 +279,10 @@ impl Window {
         self.arena.forget(&self.groups[group as usize].key);
         self.groups.swap_remove(group as usize);
         self.accs.swap_remove(group as usize);
+        if (group as usize) < self.newest.len() {
+            self.newest[group as usize] = self.newest(last);
+            self.newest.truncate(last as usize);
+        }
         self.dirty
             .iter_mut()
             .filter(|g| **g == last)
@@ -279,6 +294,7 @@ impl Window {
         gone.sort_unstable();
         let mut gone = gone.iter().copied().peekable();
         let groups = std::mem::take(&mut self.groups);
+        let newest = std::mem::take(&mut self.newest);
         let (arena, accs) = (
             std::mem::take(&mut self.arena),
             std::mem::take(&mut self.accs),
@@ -296,6 +312,9 @@ impl Window {
             }
             let key = self.groups[new as usize].key;
             self.groups[new as usize] = Group { key, ..group };
+            if let Some(&newest) = newest.get(at as usize) {
+                self.set_newest(new, newest);
+            }
         }
     }
 
@@ -304,13 +323,33 @@ impl Window {
         self.groups[group as usize].key.get(&self.arena)
     }
 
+    /// Newest timestamp of a group's pane.
+    pub fn newest(&self, group: u32) -> i64 {
+        let told = self.newest.get(group as usize);
+        told.copied().unwrap_or(NO_TIMESTAMP)
+    }
+
+    /// Tells it.
+    pub fn set_newest(&mut self, group: u32, newest: i64) {
+        let at = group as usize;
+        if at >= self.newest.len() {
+            if newest == NO_TIMESTAMP {
+                return;
+            }
+            let more = at + 1 - self.newest.len();
+            grow_gently(&mut self.newest, more);
+            self.newest.resize(at + 1, NO_TIMESTAMP);
+        }
+        self.newest[at] = newest;
+    }
+
     /// The pane of a group.
     pub fn pane(&self, group: u32) -> Pane<'_> {
         Pane {
             key: self.key(group),
             start: self.start,
             end: self.end,
-            newest: self.groups[group as usize].newest,
+            newest: self.newest(group),
             acc: self.accs.get(group as usize),
         }
     }
@@ -323,6 +362,7 @@ impl Window {
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
         self.groups.capacity() * size_of::<Group>()
+            + self.newest.capacity() * size_of::<i64>()
             + self.slots.slots.capacity() * size_of::<u64>()
             + self.arena.memory()
             + self.accs.memory()

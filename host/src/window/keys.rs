@@ -25,7 +25,7 @@ impl KeyRef {
         match key {
             None => self.len == NO_KEY,
             Some(key) if key.len() != self.len as usize => false,
-            Some(key) if key.len() <= INLINE => self.bytes[..key.len()] == *key,
+            Some(key) if key.len() <= INLINE => same(&self.bytes[..key.len()], key),
             Some(key) => self.bytes[..4] == key[..4] && arena.long(self) == key,
         }
     }
@@ -55,6 +55,18 @@ impl KeyRef {
             self.len as usize
         }
     }
+}
+
+/// Whether the bytes of a short key, which are as many, are these. (A comparison of any length is a call.)
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    if let (Some(a_first), Some(b_first)) = (a.first_chunk::<8>(), b.first_chunk::<8>()) {
+        return a_first == b_first && a.last_chunk::<4>() == b.last_chunk::<4>();
+    }
+    if let (Some(a_first), Some(b_first)) = (a.first_chunk::<4>(), b.first_chunk::<4>()) {
+        return a_first == b_first && a.last_chunk::<4>() == b.last_chunk::<4>();
+    }
+    a.iter().eq(b)
 }
 
 /// Bytes of long keys.

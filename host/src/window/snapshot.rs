@@ -114,7 +114,7 @@ impl FixedWindows {
                         start: w.start,
                         end: w.end,
                         count: group.count,
-                        newest: group.newest,
+                        newest: w.newest(at as u32),
                         acc,
                     })
                 };
