@@ -37,7 +37,7 @@ fn producer(brokers: &str) -> Result<BaseProducer> {
         .set("enable.idempotence", "true")
         .set("queue.buffering.max.messages", "1000000")
         .set("queue.buffering.max.kbytes", "16384")
-        .set("linger.ms", "5")
+        .set("linger.ms", "2")
         .set("batch.size", "262144")
         .set("delivery.report.only.error", "true")
         .create()?;
