@@ -53,21 +53,34 @@ fn known_library() -> bool {
     unsafe { sys::rd_kafka_version() == LOOKED_INTO }
 }
 
+/// No system has smaller pages of memory.
+const PAGE: usize = 4_096;
+
 /// Whether a record certainly has no headers.
 ///
 /// # Safety
 /// A live message without error, of the library of `known_library`: there, a value is where it was fetched (or
 /// decompressed) to, and in Kafka's record format 2 (the one with leader epochs) at least one byte follows it, the
-/// first one of the number of headers.
+/// first one of the number of headers. No public call tells it without allocating.
 #[inline]
 unsafe fn has_no_headers(message: *const sys::rd_kafka_message_t) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise. A broker that breaks the format could end its answer with a value, and the byte
+    // behind that belongs to the allocator: it can still be read, as the byte before it (of the value, or its length)
+    // is on the same page.
     unsafe {
         let m = &*message;
-        !m.payload.is_null()
-            && sys::rd_kafka_message_leader_epoch(message) >= 0
-            && *m.payload.cast::<u8>().add(m.len) == 0
+        if m.payload.is_null() {
+            return false;
+        }
+        let behind = m.payload.cast::<u8>().cast_const().wrapping_add(m.len);
+        !begins_page(behind) && sys::rd_kafka_message_leader_epoch(message) >= 0 && *behind == 0
     }
+}
+
+/// Whether what is before a place may be there and what is at it not.
+#[inline]
+fn begins_page(at: *const u8) -> bool {
+    at.addr().is_multiple_of(PAGE)
 }
 
 /// # Safety
@@ -82,6 +95,13 @@ unsafe fn ask(message: *const sys::rd_kafka_message_t) -> Option<*mut sys::rd_ka
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_looked_at_on_a_page_that_a_value_does_not_reach() {
+        let at = std::ptr::without_provenance;
+        assert!(begins_page(at(3 * PAGE)));
+        assert!(!begins_page(at(3 * PAGE - 1)) && !begins_page(at(3 * PAGE + 1)));
+    }
 
     #[test]
     fn client_library_is_the_one_whose_messages_were_looked_into() {
