@@ -155,6 +155,20 @@ pub trait Step: Send {
             entry.key.len()
         )))
     }
+    /// Takes entries back, as `restore` does one. Where the step `knows_names`, they come newest first, and one whose name
+    /// was taken back before is passed over.
+    fn restore_many(&mut self, entries: &[StateRef<'_>]) -> Result<(), StepError> {
+        entries.iter().try_for_each(|entry| self.restore(*entry))
+    }
+    /// Whether `restore_many` finds out by itself which entries are older than those it took back: else nobody gives it
+    /// such.
+    fn knows_names(&self) -> bool {
+        false
+    }
+    /// Whether there are entries that belong to every task (`is_shared`).
+    fn shares_entries(&self) -> bool {
+        false
+    }
     /// Whether an entry belongs to every task of the step (rows of a replicated table), not only to that of its key
     /// group. All tasks hold the same of these: one task's are stored (see `StateBuffer::takes_shared`), and all get
     /// them back.

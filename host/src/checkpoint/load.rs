@@ -200,9 +200,9 @@ fn read_one(
     file: &StateFile,
     before: Option<&StateFile>,
 ) -> Result<Read, Unread> {
-    let bytes = store.read_state(file)?;
+    let (bytes, sums) = store.read_state(file)?;
     let binding = binding(manifest, file, before);
-    let entries = state::open(&bytes, (file.epoch > 0).then_some(&binding))
+    let entries = state::open_summed(&bytes, &sums, (file.epoch > 0).then_some(&binding))
         .map_err(|why| Unread::Damaged(format!("{}: {why}", file.name)))?;
     Ok((bytes, entries))
 }

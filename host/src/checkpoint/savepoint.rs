@@ -97,7 +97,7 @@ fn fill(
             let far = from.far(file).map_err(unread)?;
             target.put_state_from(&file.name, &far)?;
         } else {
-            let bytes = from.read_state(file).map_err(unread)?;
+            let (bytes, _) = from.read_state(file).map_err(unread)?;
             target.put_state(&file.name, &bytes)?;
         }
     }

@@ -179,6 +179,39 @@ fn misplaced(binding: &Binding<'_>) -> String {
 /// Checks a file, and answers where in it the entries are. `binding`: what it must be; none: it is of version 1. The
 /// error says what is wrong with the file.
 pub fn open(bytes: &[u8], binding: Option<&Binding<'_>>) -> Result<Range<usize>, String> {
+    open_summed(bytes, &Sums::of(bytes), binding)
+}
+
+/// Checksums of a file in memory, of one look at its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Sums {
+    /// xxh3-64 of what stands before its own checksum.
+    body: u64,
+    /// xxh3-64 of all of it.
+    pub whole: u64,
+}
+
+impl Sums {
+    /// Of a file.
+    pub fn of(bytes: &[u8]) -> Sums {
+        let (body, sum) = bytes.split_at(bytes.len().saturating_sub(8));
+        let mut hash = Xxh3::new();
+        hash.update(body);
+        let body = hash.digest();
+        hash.update(sum);
+        Sums {
+            body,
+            whole: hash.digest(),
+        }
+    }
+}
+
+/// As `open`, for who has the file's checksums.
+pub fn open_summed(
+    bytes: &[u8],
+    sums: &Sums,
+    binding: Option<&Binding<'_>>,
+) -> Result<Range<usize>, String> {
     let body = bytes
         .len()
         .checked_sub(8)
@@ -192,7 +225,7 @@ pub fn open(bytes: &[u8], binding: Option<&Binding<'_>>) -> Result<Range<usize>,
     if !is_one {
         return Err("it is no file of state, or cut off".into());
     }
-    if xxh3_64(body).to_le_bytes() != sum {
+    if sums.body.to_le_bytes() != sum {
         return Err("its checksum does not match: it is torn or was changed".into());
     }
     let Some(binding) = binding else {

@@ -24,8 +24,8 @@ use parking_lot::Mutex;
 use super::decide::Found;
 use super::far::WithFoot;
 use super::lease::{Claim, LEASE, Lease, LeaseError, Owner};
-use super::manifest::{Manifest, StateFile, checksum, hex};
-use super::state::{self, Binding};
+use super::manifest::{Manifest, StateFile, hex};
+use super::state::{self, Binding, Sums};
 use super::storage::local::FolderLock;
 use super::storage::{Condition, LocalStorage, Object, Place, Storage, StorageError};
 use crate::crash::{self, CrashPoint};
@@ -301,17 +301,16 @@ impl CheckpointStore {
         }
     }
 
-    /// A state file, checked against what its manifest says.
-    pub fn read_state(&self, file: &StateFile) -> Result<Vec<u8>, Unread> {
+    /// A state file, checked against what its manifest says, and its checksums.
+    pub fn read_state(&self, file: &StateFile) -> Result<(Vec<u8>, Sums), Unread> {
         let damaged = |why: String| Err(Unread::Damaged(why));
         file.file_name().map_err(Unread::Damaged)?;
-        let object = match self.get(&file.name, file.bytes) {
-            Ok(Some(object)) => object,
+        let bytes = match self.storage.get_bytes(&file.name, file.bytes) {
+            Ok(Some(bytes)) => bytes,
             Ok(None) => return damaged(format!("{} is not there", file.name)),
-            Err(Unread::Damaged(why)) => return damaged(format!("{}: {why}", file.name)),
-            Err(e) => return Err(e),
+            Err(StorageError::Unfit(why)) => return damaged(format!("{}: {why}", file.name)),
+            Err(e) => return Err(self.unread(&file.name, &e)),
         };
-        let bytes = object.bytes;
         if bytes.len() as u64 != file.bytes {
             return damaged(format!(
                 "{} has {} bytes instead of {}",
@@ -320,13 +319,14 @@ impl CheckpointStore {
                 file.bytes
             ));
         }
-        if checksum(&bytes) != file.checksum {
+        let sums = Sums::of(&bytes);
+        if hex(sums.whole) != file.checksum {
             return damaged(format!(
                 "{} has another checksum than its manifest says",
                 file.name
             ));
         }
-        Ok(bytes)
+        Ok((bytes, sums))
     }
 
     fn get(&self, name: &str, bytes_max: u64) -> Result<Option<Object>, Unread> {

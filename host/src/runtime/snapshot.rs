@@ -7,7 +7,8 @@ use crate::record::NodeIndex;
 use crate::runtime::task::{OwnedPartition, Task, TaskError};
 use crate::spill::ScratchFile;
 use crate::state::{
-    Bytes, ChainSizes, Extent, Overflow, StateBuffer, StateRef, Stored, next_extent, replay_stored,
+    Bytes, ChainSizes, Extent, Overflow, StateBuffer, StateRef, Stored, Wanted, next_extent,
+    replay_stored,
 };
 use crate::step::{StepError, task_of};
 use crate::window::watermark::WatermarkTracker;
@@ -137,20 +138,33 @@ impl JobSnapshot {
     /// Gives a task its share back: task `index` of `tasks`.
     pub fn restore(&self, task: &mut Task, index: usize, tasks: usize) -> Result<(), TaskError> {
         for slot in task.slots_mut() {
+            let is_own = |key_group| task_of(key_group, tasks) == index;
+            let shares = slot.step.shares_entries();
+            let groups = |key_group| shares || is_own(key_group);
             for chain in self.chains.get(&slot.index).into_iter().flatten() {
-                let mut taken = 0_usize;
-                let mut each = |entry: StateRef<'_>| {
-                    let shared = slot.step.is_shared(entry);
-                    if task_of(entry.key_group, tasks) == index || shared {
-                        slot.step.restore(entry)?;
-                        taken += 1;
-                        if taken.is_multiple_of(RESTORED_UNMEASURED) {
-                            slot.measure()?;
+                let wanted = Wanted {
+                    groups: &groups,
+                    knows_names: slot.step.knows_names(),
+                };
+                let mut unmeasured = 0_usize;
+                let mut each = |entries: &[StateRef<'_>]| {
+                    if shares {
+                        for &entry in entries {
+                            if is_own(entry.key_group) || slot.step.is_shared(entry) {
+                                slot.step.restore(entry)?;
+                            }
                         }
+                    } else {
+                        slot.step.restore_many(entries)?;
+                    }
+                    unmeasured += entries.len();
+                    if unmeasured >= RESTORED_UNMEASURED {
+                        unmeasured = 0;
+                        slot.measure()?;
                     }
                     Ok(())
                 };
-                replay_stored::<TaskError>(chain, &mut each)?;
+                replay_stored::<TaskError>(chain, &wanted, &mut each)?;
             }
             slot.measure()?;
         }

@@ -105,6 +105,7 @@ impl Folder for OsFolder {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
         }
         let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
+        crate::large_pages::prefer(&mut bytes, false);
         file.read_to_end(&mut bytes)?;
         Ok(Some(bytes))
     }

@@ -261,18 +261,9 @@ pub fn items(bytes: &[u8]) -> impl Iterator<Item = Result<(usize, Item<'_>), Mal
     })
 }
 
-/// Key group and key of the item there, which `items` gave.
-pub(super) fn named_at(bytes: &[u8], at: usize) -> (u16, &[u8]) {
-    match item_at(bytes, at).expect("an item was there before").0 {
-        Item::Set(entry) => (entry.key_group, entry.key),
-        Item::Gone(key_group, key) => (key_group, key),
-        Item::AllGone(prefix) => (0, prefix),
-    }
-}
-
 /// The item there, and its length.
 #[inline]
-pub(super) fn item_at(bytes: &[u8], at: usize) -> Option<(Item<'_>, usize)> {
+fn item_at(bytes: &[u8], at: usize) -> Option<(Item<'_>, usize)> {
     let (head, rest) = bytes.get(at..)?.split_first_chunk::<HEAD>()?;
     let key_group = u16::from_le_bytes([head[0], head[1]]);
     let key = u32::from_le_bytes([head[2], head[3], head[4], head[5]]) as usize;
@@ -292,4 +283,10 @@ pub(super) fn item_at(bytes: &[u8], at: usize) -> Option<(Item<'_>, usize)> {
             (Item::Set(entry), length + value.len())
         }
     })
+}
+
+/// The length of the item that these bytes begin with, if they have all of it.
+#[inline]
+pub(super) fn item_length(bytes: &[u8]) -> Option<usize> {
+    item_at(bytes, 0).map(|(_, length)| length)
 }

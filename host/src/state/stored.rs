@@ -1,23 +1,16 @@
-//! State that need not be in memory: bytes read a piece at a time, and what a chain of such leaves.
+//! State that need not be in memory: bytes read a piece at a time, and buffers wherever they are.
 
-use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
+use xxhash_rust::xxh3::Xxh3;
 
-use super::StateRef;
-use super::buffer::{Item, Malformed, item_at};
-use super::replay::replay;
+use super::buffer::{Malformed, item_length};
 
 /// Bytes read at once; few in tests, so that entries lie across pieces.
 const PIECE: usize = if cfg!(test) { 24 } else { 1 << 20 };
-
-/// Keys of deltas remembered at once, 36 bytes each at most: where there are more, the chain is read several times.
-const KEYS_AT_ONCE: u64 = if cfg!(test) { 3 } else { 2 << 20 };
 
 /// Bytes, somewhere.
 pub trait Bytes: Send + Sync + Debug {
@@ -87,167 +80,56 @@ pub fn each_piece(bytes: &dyn Bytes, each: Hear<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives what a chain leaves, as `replay` does; what is not in memory is read a piece at a time.
-pub fn replay_stored<E: From<StoredError> + From<Malformed>>(
-    chain: &[Stored],
-    each: &mut dyn FnMut(StateRef<'_>) -> Result<(), E>,
+/// Hands out the bytes of a buffer of entries, cut between entries: all at once if they are in memory.
+pub(super) fn each_segment<E: From<StoredError>>(
+    part: Part<'_>,
+    each: &mut dyn FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let here = chain.iter().map(|stored| match stored {
-        Stored::Here(bytes, range) => Some(&bytes[range.clone()]),
-        Stored::There(_) => None,
-    });
-    match here.collect::<Option<Vec<&[u8]>>>() {
-        Some(chain) => replay(&chain, each),
-        None => replay_far(chain, each),
+    let bytes = match part {
+        Part::Here(bytes) => return each(bytes),
+        Part::There(bytes) => bytes,
+    };
+    let (mut segment, mut at, mut sum) = (Vec::new(), 0, Xxh3::new());
+    while at < bytes.len() {
+        let before = segment.len();
+        let more = (bytes.len() - at).min(PIECE as u64) as usize;
+        segment.resize(before + more, 0);
+        let into = &mut segment[before..];
+        bytes.read(at, into).map_err(StoredError::from)?;
+        if bytes.sum().is_some() {
+            sum.update(into);
+        }
+        at += more as u64;
+        let mut whole = 0;
+        while let Some(length) = item_length(&segment[whole..]) {
+            whole += length;
+        }
+        each(&segment[..whole])?;
+        segment.drain(..whole);
+    }
+    if !segment.is_empty() {
+        return Err(StoredError::from(Malformed).into());
+    }
+    match bytes.sum().is_some_and(|expected| expected != sum.digest()) {
+        true => Err(StoredError::Changed.into()),
+        false => Ok(()),
     }
 }
 
-/// Several passes, each for the keys with certain hashes. Newest first, as in `replay`.
-fn replay_far<E: From<StoredError>>(
-    chain: &[Stored],
-    each: &mut dyn FnMut(StateRef<'_>) -> Result<(), E>,
-) -> Result<(), E> {
-    let mut keys = 0_u64;
-    for delta in chain.iter().skip(1) {
-        let mut items = Items::of(delta);
-        while items.next()?.is_some() {
-            keys += 1;
-        }
-    }
-    let passes = keys.div_ceil(KEYS_AT_ONCE).max(1);
-    for pass in 0..passes {
-        let mut later = Later::default();
-        for (number, stored) in chain.iter().enumerate().rev() {
-            // What a buffer says of others is learnt behind it: in itself it is set all the same.
-            let (mut names, mut prefixes) = (Vec::new(), Vec::new());
-            let mut items = Items::of(stored);
-            while let Some(item) = items.next()? {
-                let (group, key, entry) = match item {
-                    Item::AllGone(prefix) => {
-                        prefixes.push(prefix.to_vec());
-                        continue;
-                    }
-                    Item::Gone(group, key) => (group, key, None),
-                    Item::Set(entry) => (entry.key_group, entry.key, Some(entry)),
-                };
-                if passes == 1 && number == 0 && later.is_empty() {
-                    entry.map_or(Ok(()), &mut *each)?;
-                    continue;
-                }
-                // So long that two keys never share one.
-                let name = xxh3_128_with_seed(key, u64::from(group));
-                if (name as u64) % passes != pass {
-                    continue;
-                }
-                if let Some(entry) = entry
-                    && !later.speaks_of(name, key)
-                {
-                    each(entry)?;
-                }
-                if number > 0 {
-                    names.push(name);
-                }
-            }
-            later.keys.extend(names);
-            for prefix in prefixes {
-                later
-                    .prefixes
-                    .entry(prefix.len())
-                    .or_default()
-                    .insert(prefix);
-            }
-        }
-    }
-    Ok(())
+/// A buffer of entries, lent.
+#[derive(Clone, Copy)]
+pub(super) enum Part<'a> {
+    /// In memory.
+    Here(&'a [u8]),
+    /// Elsewhere.
+    There(&'a dyn Bytes),
 }
 
-/// What later buffers speak of.
-#[derive(Default)]
-struct Later {
-    keys: HashSet<u128, RandomState>,
-    /// How all that is gone begins, by length.
-    prefixes: BTreeMap<usize, HashSet<Vec<u8>>>,
-}
-
-impl Later {
-    fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.prefixes.is_empty()
-    }
-
-    fn speaks_of(&self, name: u128, key: &[u8]) -> bool {
-        let gone = |(&n, all): (&usize, &HashSet<Vec<u8>>)| {
-            key.get(..n).is_some_and(|prefix| all.contains(prefix))
-        };
-        self.keys.contains(&name) || self.prefixes.iter().any(gone)
-    }
-}
-
-/// Goes through entries.
-struct Items<'a> {
-    stored: &'a Stored,
-    /// Read up to here.
-    at: u64,
-    buffer: Vec<u8>,
-    start: usize,
-    sum: Xxh3,
-}
-
-impl Items<'_> {
-    fn of(stored: &Stored) -> Items<'_> {
-        Items {
-            stored,
-            at: 0,
-            buffer: Vec::new(),
-            start: 0,
-            sum: Xxh3::new(),
+impl Stored {
+    pub(super) fn part(&self) -> Part<'_> {
+        match self {
+            Stored::Here(bytes, range) => Part::Here(&bytes[range.clone()]),
+            Stored::There(bytes) => Part::There(&**bytes),
         }
-    }
-
-    fn next(&mut self) -> Result<Option<Item<'_>>, StoredError> {
-        while item_at(&self.buffer, self.start).is_none() {
-            if !self.fill()? {
-                return match self.start == self.buffer.len() {
-                    true => Ok(None),
-                    false => Err(Malformed.into()),
-                };
-            }
-        }
-        let (item, length) = item_at(&self.buffer, self.start).expect("it was there just now");
-        self.start += length;
-        Ok(Some(item))
-    }
-
-    /// Reads more; whether there was any.
-    fn fill(&mut self) -> Result<bool, StoredError> {
-        self.buffer.drain(..self.start);
-        self.start = 0;
-        let (all, sum) = match self.stored {
-            Stored::Here(_, range) => (range.len() as u64, None),
-            Stored::There(bytes) => (bytes.len(), bytes.sum()),
-        };
-        if self.at == all {
-            return match sum.is_some_and(|sum| sum != self.sum.digest()) {
-                true => Err(StoredError::Changed),
-                false => Ok(false),
-            };
-        }
-        let before = self.buffer.len();
-        let more = (all - self.at).min(PIECE as u64) as usize;
-        self.buffer.resize(before + more, 0);
-        let into = &mut self.buffer[before..];
-        match self.stored {
-            Stored::Here(bytes, range) => {
-                let from = range.start + self.at as usize;
-                into.copy_from_slice(&bytes[from..from + more]);
-            }
-            Stored::There(bytes) => {
-                bytes.read(self.at, into)?;
-                if sum.is_some() {
-                    self.sum.update(into);
-                }
-            }
-        }
-        self.at += more as u64;
-        Ok(true)
     }
 }

@@ -89,12 +89,25 @@ proptest! {
             };
             let stored: Vec<Stored> = bytes.iter().enumerate().map(stored).collect();
             let mut got = Model::new();
-            replay_stored::<StoredError>(&stored, &mut |entry| {
-                let before = got.insert((entry.key_group, entry.key.to_vec()), entry.value.to_vec());
-                assert_eq!(before, None, "each entry comes once");
+            replay_stored::<StoredError>(&stored, &Wanted::ALL, &mut |entries| {
+                for entry in entries {
+                    let before = got.insert((entry.key_group, entry.key.to_vec()), entry.value.to_vec());
+                    assert_eq!(before, None, "each entry comes once");
+                }
                 Ok(())
             }).expect("well formed");
             prop_assert_eq!(&got, &model);
+            // For one key group, by someone who passes over what it had.
+            let of_one = Wanted { groups: &|group| group == 1, knows_names: true };
+            let mut got = Model::new();
+            replay_stored::<StoredError>(&stored, &of_one, &mut |entries| {
+                for entry in entries {
+                    got.entry((entry.key_group, entry.key.to_vec())).or_insert_with(|| entry.value.to_vec());
+                }
+                Ok(())
+            }).expect("well formed");
+            let of_one: Model = model.iter().filter(|((group, _), _)| *group == 1).map(|(k, v)| (k.clone(), v.clone())).collect();
+            prop_assert_eq!(&got, &of_one);
         }
     }
 

@@ -360,8 +360,12 @@ impl Step for LookupStep {
     }
 
     /// With `on`, each task has the whole table.
+    fn shares_entries(&self) -> bool {
+        self.spec.on.is_some()
+    }
+
     fn is_shared(&self, entry: StateRef<'_>) -> bool {
-        self.spec.on.is_some() && entry.key.first() == Some(&super::snapshot::TABLE)
+        self.shares_entries() && entry.key.first() == Some(&super::snapshot::TABLE)
     }
 
     fn resume(&mut self, _: Boundary<'_>) {

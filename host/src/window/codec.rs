@@ -11,6 +11,7 @@
 //!
 //! A key in a name: 0 for none, else 1 and its bytes.
 
+use crate::record::NO_TIMESTAMP;
 use crate::state::{StateBuffer, StateRef};
 use crate::step::{StepError, key_group};
 
@@ -35,6 +36,20 @@ pub(super) struct SliceState<'a> {
     pub start: i64,
     pub flags: u8,
     pub acc: &'a [u8],
+}
+
+impl<'a> SliceState<'a> {
+    /// As slices keep it.
+    pub fn as_group(&self, end: i64) -> GroupState<'a> {
+        GroupState {
+            key: self.key,
+            start: self.start,
+            end,
+            count: u64::from(self.flags & 1),
+            newest: NO_TIMESTAMP,
+            acc: self.acc,
+        }
+    }
 }
 
 /// A key of count windows: (fires at, newest, accumulator) of each pane.

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 
 use super::assign::Grid;
-use super::codec::GroupState;
 use super::core::{Arrivals, Core, LeftOut};
 use super::fixed_close::Closing;
 use super::groups::Window;
@@ -688,36 +687,14 @@ impl FixedWindows {
         }
     }
 
-    /// Puts back a group that a checkpoint holds.
-    pub fn restore(&mut self, core: &Core, state: &GroupState<'_>) -> bool {
-        let fits = match self.shape {
+    /// Whether a window is one of these.
+    pub(super) fn holds(&self, start: i64, end: i64) -> bool {
+        match self.shape {
             Shape::Tumbling(grid) | Shape::Sliding(grid) | Shape::Slices { slice: grid, .. } => {
-                grid.holds(state.start, state.end)
+                grid.holds(start, end)
             }
-            Shape::Global => (state.start, state.end) == (i64::MIN, i64::MAX),
-        };
-        if !fits {
-            return false;
+            Shape::Global => (start, end) == (i64::MIN, i64::MAX),
         }
-        let (key, count) = (state.key, state.count);
-        let window = self.window(state.start, state.end);
-        let w = &mut self.windows[window as usize];
-        let (group, born) = w.group(core.hasher.hash(key), key, state.acc);
-        if !born {
-            return false;
-        }
-        self.groups += 1;
-        w.set_newest(group, state.newest);
-        let g = &mut w.groups[group as usize];
-        if core.tracks_changes() && count > 0 {
-            g.count = count;
-            self.changed += 1;
-            if !w.has_changed() {
-                self.dirty.push(window);
-            }
-            w.dirty.push(group);
-        }
-        true
     }
 
     /// Bytes of memory.

@@ -18,6 +18,7 @@ mod groups;
 pub mod inspect;
 mod key_table;
 mod keys;
+mod restore;
 mod results;
 mod round;
 mod session;

@@ -3,7 +3,7 @@
 //! their close (and again for late records) only; all others are kept window by window (`fixed`).
 
 use super::assign::Grid;
-use super::codec::{GroupState, SLICE, SliceState, put_name};
+use super::codec::{SLICE, put_name};
 use super::core::{Arrivals, Core, LeftOut};
 use super::fixed::FixedWindows;
 use super::fixed_spill::SpilledGroup;
@@ -12,7 +12,7 @@ use super::sliced_spill::StreamedFiring;
 use super::time::StepTime;
 use super::{Emit, Panes, WindowKind, WindowSpec};
 use crate::plugin::TimeDomain;
-use crate::record::{Batch, Blobs, NO_TIMESTAMP};
+use crate::record::{Batch, Blobs};
 use crate::step::{Boundary, Output, Progress, StepError};
 
 /// Groups a call of `merge`.
@@ -346,28 +346,9 @@ impl SlicedWindows {
         }
     }
 
-    /// Puts back a slice that a checkpoint holds.
-    pub fn restore(&mut self, core: &Core, state: &SliceState<'_>) -> bool {
-        let &SliceState {
-            key,
-            start,
-            flags,
-            acc,
-        } = state;
-        let Some(end) = start.checked_add(self.windows.slices().size()) else {
-            return false;
-        };
-        self.slices.restore(
-            core,
-            &GroupState {
-                key,
-                start,
-                end,
-                count: u64::from(flags & 1),
-                newest: NO_TIMESTAMP,
-                acc,
-            },
-        )
+    /// Milliseconds of a slice.
+    pub(super) fn slice_size(&self) -> i64 {
+        self.windows.slices().size()
     }
 
     /// Processing time at which something is to be done.

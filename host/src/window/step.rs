@@ -1,8 +1,6 @@
 //! The window step: takes batches apart into records that take part and records that don't, and leaves the
 //! rest to the kind of windows.
 
-use std::borrow::Cow;
-
 use arrow_array::Array;
 
 use super::codec::{State, broken, decode};
@@ -10,13 +8,14 @@ use super::core::{Arrivals, Core, FunctionFacts, LeftOut, WindowLimits};
 use super::count::Counts;
 use super::fixed::FixedWindows;
 use super::keys::key_of;
+use super::restore::restore_groups;
 use super::session::Sessions;
 use super::sliced::SlicedWindows;
 use super::{Emit, WindowKind, WindowSpec};
 use crate::config::plan::Port;
 use crate::keyed::ColdKeys;
 use crate::plugin::{Aggregate, TimeDomain};
-use crate::record::{Batch, Blobs, NO_TIMESTAMP};
+use crate::record::{Batch, NO_TIMESTAMP};
 use crate::spill::Vault;
 use crate::state::{Extent, StateBuffer, StateRef};
 use crate::step::{Boundary, Output, Progress, Step, StepError, Whole, WholeFiring};
@@ -133,34 +132,6 @@ impl WindowStep {
         hashes.extend((0..batch.len).map(|row| hasher.hash(key_of(keys, row))));
         Ok(())
     }
-
-    /// Brings an accumulator up to date.
-    fn migrated<'a>(
-        &mut self,
-        from_version: u32,
-        acc: &'a [u8],
-    ) -> Result<Cow<'a, [u8]>, StepError> {
-        let own = self.core.facts.state_version;
-        if from_version == own {
-            return Ok(Cow::Borrowed(acc));
-        }
-        if from_version > own {
-            let what =
-                format!("its accumulator has version {from_version}, the function's is {own}");
-            return Err(broken(&what));
-        }
-        let migrated = self
-            .core
-            .function
-            .migrate(from_version, &Blobs::from_iter([acc]))?;
-        if migrated.len() != 1 {
-            return Err(StepError::Failed(format!(
-                "migrate answered {} accumulators for 1",
-                migrated.len()
-            )));
-        }
-        Ok(Cow::Owned(migrated.get(0).to_vec()))
-    }
 }
 
 impl Step for WindowStep {
@@ -255,46 +226,48 @@ impl Step for WindowStep {
     }
 
     fn restore(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {
-        let (state, version) = decode(entry)?;
-        let fits = match state {
-            State::Group(mut g) => {
-                let acc = self.migrated(version, g.acc)?;
-                g.acc = &acc;
-                match &mut self.windows {
-                    Windows::Fixed(w) => w.restore(&self.core, &g),
-                    Windows::Session(s, _) => s.restore(&self.core, &g)?,
-                    _ => return Err(other_windows()),
+        let WindowStep { core, windows, .. } = self;
+        let fits = match windows {
+            Windows::Fixed(w) => restore_groups(core, w, None, &[entry])? > 0,
+            Windows::Sliced(w) => w.restore_many(core, &[entry])? > 0,
+            Windows::Session(s, _) => match decode(entry)? {
+                (State::Group(mut g), version) => {
+                    let acc = core.migrated(version, &[g.acc])?;
+                    g.acc = &acc[0];
+                    s.restore(core, &g)?
                 }
-            }
-            State::Count(c) => {
-                let mut panes = Vec::with_capacity(c.panes.len());
-                for (fires_at, newest, acc) in c.panes {
-                    panes.push((fires_at, newest, self.migrated(version, acc)?));
+                _ => return Err(other_windows()),
+            },
+            Windows::Count(counts) => match decode(entry)? {
+                (State::Count(c), version) => {
+                    let accs: Vec<&[u8]> = c.panes.iter().map(|(_, _, acc)| *acc).collect();
+                    let accs = core.migrated(version, &accs)?;
+                    let panes = c.panes.iter().zip(accs);
+                    let panes = panes.map(|(&(fires_at, newest, _), acc)| (fires_at, newest, acc));
+                    counts.fetch_key(core, c.key)?;
+                    counts.restore(core, c.key, c.records, &panes.collect::<Vec<_>>())
                 }
-                match &mut self.windows {
-                    Windows::Count(counts) => {
-                        counts.fetch_key(&self.core, c.key)?;
-                        counts.restore(&self.core, c.key, c.records, &panes)
-                    }
-                    _ => return Err(other_windows()),
-                }
-            }
-            State::Slice(mut s) => {
-                let acc = self.migrated(version, s.acc)?;
-                s.acc = &acc;
-                match &mut self.windows {
-                    Windows::Sliced(w) => w.restore(&self.core, &s),
-                    _ => return Err(other_windows()),
-                }
-            }
+                _ => return Err(other_windows()),
+            },
         };
-        if fits {
-            Ok(())
-        } else {
-            Err(broken(
+        match fits {
+            true => Ok(()),
+            false => Err(broken(
                 "it is there twice, or does not fit the job's windows",
-            ))
+            )),
         }
+    }
+
+    fn restore_many(&mut self, entries: &[StateRef<'_>]) -> Result<(), StepError> {
+        match &mut self.windows {
+            Windows::Fixed(w) => restore_groups(&mut self.core, w, None, entries).map(drop),
+            Windows::Sliced(w) => w.restore_many(&mut self.core, entries).map(drop),
+            _ => entries.iter().try_for_each(|entry| self.restore(*entry)),
+        }
+    }
+
+    fn knows_names(&self) -> bool {
+        matches!(self.windows, Windows::Fixed(_) | Windows::Sliced(_))
     }
 
     fn resume(&mut self, at: Boundary<'_>) {

@@ -165,6 +165,14 @@ impl Storage for LocalStorage {
     }
 
     fn get(&self, name: &str, bytes_max: u64) -> Result<Option<Object>, StorageError> {
+        let bytes = self.get_bytes(name, bytes_max)?;
+        Ok(bytes.map(|bytes| Object {
+            version: Version(checksum(&bytes)),
+            bytes,
+        }))
+    }
+
+    fn get_bytes(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, StorageError> {
         match fs::metadata(self.path.join(name)) {
             Ok(meta) if meta.is_dir() => {
                 return Err(StorageError::Unfit("a folder has its name".into()));
@@ -172,11 +180,7 @@ impl Storage for LocalStorage {
             Ok(meta) if meta.len() > bytes_max => return Err(too_large(meta.len(), bytes_max)),
             _ => {}
         }
-        let bytes = self.folder.read(name).map_err(|e| unreadable(&e))?;
-        Ok(bytes.map(|bytes| Object {
-            version: Version(checksum(&bytes)),
-            bytes,
-        }))
+        self.folder.read(name).map_err(|e| unreadable(&e))
     }
 
     fn list(&self) -> Result<Vec<String>, StorageError> {

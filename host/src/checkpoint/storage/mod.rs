@@ -69,6 +69,10 @@ pub trait Storage: Send + Sync + Debug {
     ) -> Result<Version, StorageError>;
     /// An object of up to so many bytes (more: an error); none: there is no such.
     fn get(&self, name: &str, bytes_max: u64) -> Result<Option<Object>, StorageError>;
+    /// The same, for who wants no condition on it later.
+    fn get_bytes(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, StorageError> {
+        Ok(self.get(name, bytes_max)?.map(|object| object.bytes))
+    }
     /// Puts an object as `put` does without condition, whose content need not be in memory.
     fn put_from(&self, name: &str, content: &dyn Bytes) -> Result<(), StorageError> {
         let mut all = vec![0; usize::try_from(content.len()).unwrap_or(usize::MAX)];
