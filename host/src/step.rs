@@ -155,6 +155,10 @@ pub trait Step: Send {
             entry.key.len()
         )))
     }
+    /// So many entries may be taken back now: room for them may be made less often.
+    fn expect(&mut self, entries: usize) {
+        let _ = entries;
+    }
     /// Takes entries back, as `restore` does one. Where the step `knows_names`, they come newest first, and one whose name
     /// was taken back before is passed over.
     fn restore_many(&mut self, entries: &[StateRef<'_>]) -> Result<(), StepError> {

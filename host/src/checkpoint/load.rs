@@ -16,7 +16,7 @@ use super::far::LARGE;
 use super::manifest::{Manifest, StateFile};
 use super::state::{self, Binding};
 use super::store::{CheckpointStore, StoreError, Unread, manifest_name};
-use crate::state::Stored;
+use crate::state::{Chain, Stored};
 
 /// Files read at the same time: enough for a store far away, and no more threads than a small machine bears.
 const AT_ONCE: usize = 8;
@@ -30,7 +30,7 @@ pub struct Loaded {
     /// Its manifest.
     pub manifest: Manifest,
     /// By step: a base and what changed after it. A step has a chain from each task that wrote it.
-    pub chains: Vec<(String, Vec<Stored>)>,
+    pub chains: Vec<(String, Chain)>,
 }
 
 /// Decides until what was decided can be done. With `Restore` comes what was read for it. `found`: what turns out to be
@@ -71,7 +71,11 @@ pub fn load(
     manifest: &Manifest,
     memory_max: u64,
 ) -> Result<Loaded, Unread> {
-    let far = manifest.files.iter().map(|f| f.bytes).sum::<u64>() > memory_max;
+    let large = manifest.files.iter().map(|f| f.bytes).sum::<u64>() > memory_max;
+    let far = Far {
+        all: large,
+        large: store.is_near(),
+    };
     let chains = manifest.chains().map_err(Unread::Damaged)?;
     // (file, the one before it)
     let files: Vec<(&StateFile, Option<&StateFile>)> = chains
@@ -85,14 +89,42 @@ pub fn load(
     let chains = chains
         .iter()
         .map(|chain| {
-            let step = chain[0].step.clone();
-            (step, read.by_ref().take(chain.len()).collect())
+            let parts = read.by_ref().take(chain.len()).collect();
+            (chain[0].step.clone(), chain_of(chain, parts))
         })
         .collect();
     Ok(Loaded {
         manifest: manifest.clone(),
         chains,
     })
+}
+
+/// Which files are not held in memory.
+#[derive(Clone, Copy)]
+struct Far {
+    all: bool,
+    /// Those that it takes more to hold than to read again.
+    large: bool,
+}
+
+impl Far {
+    fn is(self, file: &StateFile) -> bool {
+        // (What binds files of version 1 is not behind their entries.)
+        file.epoch > 0 && (self.all || self.large && file.bytes >= LARGE)
+    }
+}
+
+fn chain_of(files: &[&StateFile], parts: Vec<Stored>) -> Chain {
+    let known = files.iter().map(|file| file.groups);
+    let groups = known.reduce(|all, of_file| {
+        let ((a, b), (c, d)) = (all?, of_file?);
+        Some((a.min(c), b.max(d)))
+    });
+    Chain {
+        parts,
+        entries: files.iter().map(|file| file.entries).sum(),
+        groups: groups.flatten(),
+    }
 }
 
 /// State of one step: a chain from each task that wrote it.
@@ -119,7 +151,7 @@ fn read_all(
     store: &CheckpointStore,
     manifest: &Manifest,
     files: &[(&StateFile, Option<&StateFile>)],
-    far: bool,
+    far: Far,
 ) -> Result<Vec<Stored>, Unread> {
     let next = AtomicUsize::new(0);
     let read: Mutex<Vec<Option<Stored>>> = Mutex::new(files.iter().map(|_| None).collect());
@@ -129,7 +161,7 @@ fn read_all(
             let Some((file, before)) = files.get(number) else {
                 return Ok(());
             };
-            match stored(store, manifest, file, *before, far) {
+            match stored(store, manifest, file, *before, far.is(file)) {
                 Ok(one) => read.lock()[number] = Some(one),
                 Err(e) => {
                     next.store(files.len(), Ordering::Relaxed);
@@ -159,8 +191,7 @@ fn stored(
     before: Option<&StateFile>,
     far: bool,
 ) -> Result<Stored, Unread> {
-    // (What binds files of version 1 is not behind their entries.)
-    if far && file.epoch > 0 {
+    if far {
         let checked = store.checked(file, &binding(manifest, file, before))?;
         return Ok(Stored::There(Arc::new(checked)));
     }
@@ -175,7 +206,11 @@ pub(super) fn look_through(
     file: &StateFile,
     before: Option<&StateFile>,
 ) -> Result<(), Unread> {
-    stored(store, manifest, file, before, file.bytes >= LARGE).map(|_| ())
+    let far = Far {
+        all: false,
+        large: true,
+    };
+    stored(store, manifest, file, before, far.is(file)).map(|_| ())
 }
 
 fn binding<'a>(

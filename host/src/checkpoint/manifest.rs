@@ -88,6 +88,9 @@ pub struct StateFile {
     /// The epoch at whose end it was taken; 0: a file of format 1, which says nothing of these.
     #[serde(default)]
     pub epoch: u64,
+    /// Least and greatest key group of what it speaks of: who wants others need not read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<(u16, u16)>,
     /// The file whose state it changes, which stands before it in the list; none: it holds everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub builds_on: Option<String>,

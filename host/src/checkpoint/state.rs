@@ -24,7 +24,7 @@
 use std::io;
 use std::ops::Range;
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::state::{Bytes, each_piece};
 

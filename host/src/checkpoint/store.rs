@@ -340,6 +340,11 @@ impl CheckpointStore {
         Unread::Failed(self.error(&format!("read {name}"), e.to_string()))
     }
 
+    /// Whether its files are read at the speed of memory, or about, so that reading one twice costs little.
+    pub(super) fn is_near(&self) -> bool {
+        self.storage.is_near()
+    }
+
     pub(super) fn storage(&self) -> &Arc<dyn Storage> {
         &self.storage
     }
@@ -376,6 +381,7 @@ impl CheckpointStore {
             bytes: Bytes::len(entries) + foot_bytes as u64,
             checksum: hex(sum),
             entries: count,
+            groups: entries.groups(),
             task: binding.task,
             epoch: binding.epoch,
             builds_on: builds_on.map(|file| file.name.clone()),

@@ -18,9 +18,10 @@ use crate::job::{Restore, times};
 use crate::plugin::{FunctionKind, InstanceTag};
 use crate::record::Blobs;
 use crate::runtime::assemble::function_of;
-use crate::runtime::snapshot::{Chain, JobSnapshot};
+use crate::runtime::snapshot::JobSnapshot;
 use crate::runtime::task::TaskError;
 use crate::sink::kafka::Marker;
+use crate::state::Chain;
 use crate::time::Clock;
 
 /// A checkpoint that takes more than this part of the memory for state is not held in memory while it is taken back.

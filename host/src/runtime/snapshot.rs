@@ -7,10 +7,10 @@ use crate::record::NodeIndex;
 use crate::runtime::task::{OwnedPartition, Task, TaskError};
 use crate::spill::ScratchFile;
 use crate::state::{
-    Bytes, ChainSizes, Extent, Overflow, StateBuffer, StateRef, Stored, Wanted, next_extent,
+    Bytes, Chain, ChainSizes, Extent, Overflow, StateBuffer, StateRef, Wanted, next_extent,
     replay_stored,
 };
-use crate::step::{StepError, task_of};
+use crate::step::{KEY_GROUPS, StepError, task_of};
 use crate::window::watermark::WatermarkTracker;
 
 /// Entries taken back before a step's state is measured again.
@@ -37,9 +37,6 @@ pub struct StatePiece {
     /// The entries.
     pub buffer: StateBuffer,
 }
-
-/// A base and what changed after it.
-pub type Chain = Vec<Stored>;
 
 /// Pieces of state that memory is too small for wait in scratch files.
 impl Bytes for ScratchFile {
@@ -113,6 +110,14 @@ pub fn pieces(
     Ok(pieces)
 }
 
+/// How many entries of a chain are a task's, about.
+fn share_of(chain: &Chain, tasks: usize, index: usize) -> usize {
+    let (least, most) = chain.groups.unwrap_or((0, KEY_GROUPS - 1));
+    let own = (least..=most).filter(|group| task_of(*group, tasks) == index);
+    let all = u64::from(most - least) + 1;
+    usize::try_from(chain.entries * own.count() as u64 / all).unwrap_or(usize::MAX)
+}
+
 impl JobSnapshot {
     /// Adds where time stands for a task.
     pub fn add_times(&mut self, task: &mut Task) {
@@ -142,6 +147,10 @@ impl JobSnapshot {
             let shares = slot.step.shares_entries();
             let groups = |key_group| shares || is_own(key_group);
             for chain in self.chains.get(&slot.index).into_iter().flatten() {
+                if !chain.may_have(&groups) {
+                    continue;
+                }
+                slot.step.expect(share_of(chain, tasks, index));
                 let wanted = Wanted {
                     groups: &groups,
                     knows_names: slot.step.knows_names(),
@@ -164,7 +173,7 @@ impl JobSnapshot {
                     }
                     Ok(())
                 };
-                replay_stored::<TaskError>(chain, &wanted, &mut each)?;
+                replay_stored::<TaskError>(&chain.parts, &wanted, &mut each)?;
             }
             slot.measure()?;
         }

@@ -13,11 +13,11 @@ use crate::record::{Batch, Form, NodeIndex, Origin, Origins, Value};
 use crate::runtime::assemble::Assembly;
 use crate::runtime::message::{Message, Tag};
 use crate::runtime::operators::{too_far_ahead, without};
-use crate::runtime::snapshot::{Chain, JobSnapshot, TaskChains, pieces};
+use crate::runtime::snapshot::{JobSnapshot, TaskChains, pieces};
 use crate::runtime::task::{Task, TaskError};
 use crate::script::collect::Collector;
 use crate::script::line::{Control, ScriptRecord};
-use crate::state::{Extent, Stored};
+use crate::state::{Chain, Extent, Stored};
 use crate::step::{Progress, WholeFiring};
 use crate::time::Watermark;
 
@@ -501,12 +501,12 @@ impl Driver {
                 for piece in pieces(task, sizes, false).map_err(TaskError::Step)? {
                     let chain = self.told.chains.entry((piece.step, index)).or_default();
                     if piece.extent == Extent::Whole {
-                        chain.clear();
+                        chain.parts.clear();
                     }
                     let bytes = piece.buffer.into_bytes();
                     let bytes = bytes.map_err(|e| TaskError::Host(e.to_string()))?;
                     let all = 0..bytes.len();
-                    chain.push(Stored::Here(bytes, all));
+                    chain.parts.push(Stored::Here(bytes, all));
                 }
                 snapshot.add_times(task);
             }

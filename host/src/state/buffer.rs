@@ -30,6 +30,8 @@ pub struct StateBuffer {
     bytes: Vec<u8>,
     entries: u64,
     gone: u64,
+    /// Least and greatest key group of what it speaks of.
+    groups: Option<(u16, u16)>,
     without_shared: bool,
     elsewhere: Option<Box<Elsewhere>>,
 }
@@ -111,6 +113,7 @@ impl StateBuffer {
         key: impl FnOnce(&mut Vec<u8>),
         value: impl FnOnce(&mut Vec<u8>),
     ) {
+        self.speak_of(key_group);
         let (start, key_end) = self.head(key_group, key);
         value(&mut self.bytes);
         let length = u32::try_from(self.bytes.len() - key_end)
@@ -135,6 +138,7 @@ impl StateBuffer {
         };
         let (n, m) = (length(key), length(value));
         self.make_room();
+        self.speak_of(key_group);
         let mut head = [0; HEAD];
         head[..2].copy_from_slice(&key_group.to_le_bytes());
         head[2..6].copy_from_slice(&n.to_le_bytes());
@@ -149,6 +153,7 @@ impl StateBuffer {
 
     /// The entry of this key is gone.
     pub fn delete(&mut self, key_group: u16, key: impl FnOnce(&mut Vec<u8>)) {
+        self.speak_of(key_group);
         let (start, _) = self.head(key_group, key);
         self.bytes[start + 6..start + HEAD].copy_from_slice(&GONE.to_le_bytes());
         self.gone += 1;
@@ -159,6 +164,17 @@ impl StateBuffer {
         let (start, _) = self.head(0, |name| name.extend_from_slice(prefix));
         self.bytes[start + 6..start + HEAD].copy_from_slice(&ALL_GONE.to_le_bytes());
         self.gone += 1;
+    }
+
+    #[inline]
+    fn speak_of(&mut self, key_group: u16) {
+        let (least, most) = self.groups.unwrap_or((key_group, key_group));
+        self.groups = Some((least.min(key_group), most.max(key_group)));
+    }
+
+    /// Least and greatest key group of the entries that it sets or deletes; none: there are no such.
+    pub fn groups(&self) -> Option<(u16, u16)> {
+        self.groups
     }
 
     /// Where the entry starts, and its key ends.

@@ -13,7 +13,7 @@ mod touched;
 pub use buffer::{Item, Malformed, Overflow, StateBuffer, items};
 pub use chain::{ChainSizes, next_extent};
 pub use replay::{Wanted, replay, replay_stored};
-pub use stored::{Bytes, Stored, StoredError, each_piece};
+pub use stored::{Bytes, Chain, Stored, StoredError, each_piece};
 pub use touched::{Gone, Mark, Touched};
 
 /// How much of a step's state a snapshot holds.

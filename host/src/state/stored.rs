@@ -50,6 +50,27 @@ pub enum Stored {
     There(Arc<dyn Bytes>),
 }
 
+/// A base and what changed after it.
+#[derive(Clone, Debug, Default)]
+pub struct Chain {
+    /// Their entries, base first.
+    pub parts: Vec<Stored>,
+    /// At most so many of them are left in the end; 0 if it is not known.
+    pub entries: u64,
+    /// Least and greatest key group that it speaks of; none: not known.
+    pub groups: Option<(u16, u16)>,
+}
+
+impl Chain {
+    /// Whether it may speak of one of these key groups.
+    pub fn may_have(&self, wanted: &dyn Fn(u16) -> bool) -> bool {
+        match self.groups {
+            Some((least, most)) => (least..=most).any(wanted),
+            None => true,
+        }
+    }
+}
+
 /// Why what a chain holds cannot be told.
 #[derive(Debug, thiserror::Error)]
 pub enum StoredError {
@@ -89,25 +110,28 @@ pub(super) fn each_segment<E: From<StoredError>>(
         Part::Here(bytes) => return each(bytes),
         Part::There(bytes) => bytes,
     };
-    let (mut segment, mut at, mut sum) = (Vec::new(), 0, Xxh3::new());
+    let (mut segment, mut before, mut at, mut sum) = (Vec::new(), 0, 0, Xxh3::new());
     while at < bytes.len() {
-        let before = segment.len();
         let more = (bytes.len() - at).min(PIECE as u64) as usize;
-        segment.resize(before + more, 0);
-        let into = &mut segment[before..];
+        if segment.len() < before + more {
+            segment.resize(before + more, 0);
+        }
+        let into = &mut segment[before..before + more];
         bytes.read(at, into).map_err(StoredError::from)?;
         if bytes.sum().is_some() {
             sum.update(into);
         }
         at += more as u64;
         let mut whole = 0;
-        while let Some(length) = item_length(&segment[whole..]) {
+        let read = before + more;
+        while let Some(length) = item_length(&segment[whole..read]) {
             whole += length;
         }
         each(&segment[..whole])?;
-        segment.drain(..whole);
+        segment.copy_within(whole..read, 0);
+        before = read - whole;
     }
-    if !segment.is_empty() {
+    if before > 0 {
         return Err(StoredError::from(Malformed).into());
     }
     match bytes.sum().is_some_and(|expected| expected != sum.digest()) {

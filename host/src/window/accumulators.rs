@@ -1,6 +1,6 @@
 //! Accumulators of many groups: side by side while all have one length, apart once they differ.
 
-use super::groups::grow_gently;
+use super::groups::{grow_by, grow_gently};
 use crate::record::Blobs;
 
 /// Accumulators by number.
@@ -32,6 +32,14 @@ impl Accumulators {
         match self {
             Accumulators::Even { len, .. } => *len,
             Accumulators::Uneven { all, .. } => all.len(),
+        }
+    }
+
+    /// Makes room for so many more.
+    pub fn reserve(&mut self, more: usize) {
+        match self {
+            Accumulators::Even { width, data, .. } => grow_by(data, more * *width),
+            Accumulators::Uneven { all, .. } => all.reserve(more),
         }
     }
 

@@ -70,6 +70,8 @@ pub(super) struct FixedWindows {
     round: Round,
     accs: Blobs,
     guesses: Vec<u32>,
+    /// Groups that may still be taken back.
+    pub(super) expected: usize,
 }
 
 impl FixedWindows {
@@ -115,6 +117,7 @@ impl FixedWindows {
             round: Round::default(),
             accs: Blobs::default(),
             guesses: Vec::new(),
+            expected: 0,
         }
     }
 

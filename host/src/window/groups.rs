@@ -187,6 +187,15 @@ pub(super) struct Window {
     pub stored: bool,
     /// What of it is not in memory.
     pub spilled: Spilled,
+    /// So many groups may come soon.
+    pub expected: usize,
+}
+
+/// Makes room for so many more, on large pages.
+pub(super) fn grow_by<T>(all: &mut Vec<T>, more: usize) {
+    let before = all.as_ptr();
+    all.reserve_exact(more);
+    large_pages::prefer(all, all.as_ptr() != before);
 }
 
 /// Makes room for more at the end. What is large grows by a quarter, not by double: in a budget, memory without
@@ -194,9 +203,7 @@ pub(super) struct Window {
 #[inline]
 pub(super) fn grow_gently<T>(all: &mut Vec<T>, more: usize) {
     if all.capacity() - all.len() < more && all.len() * size_of::<T>() > LARGE {
-        let before = all.as_ptr();
-        all.reserve_exact(more.max(all.len() / 4));
-        large_pages::prefer(all, all.as_ptr() != before);
+        grow_by(all, more.max(all.len() / 4));
     }
 }
 
@@ -229,6 +236,9 @@ impl Window {
     fn make(&mut self, hash: u64, key: Option<&[u8]>, init: &[u8]) -> u32 {
         let group = self.groups.len() as u32;
         let key = self.arena.keep(key);
+        if self.expected > 0 {
+            self.make_room();
+        }
         grow_gently(&mut self.groups, 1);
         self.groups.push(Group {
             key,
@@ -239,6 +249,17 @@ impl Window {
         self.accs.push(init);
         self.slots.insert(hash, group);
         group
+    }
+
+    /// Doubles where groups are expected: moving what is large costs more than room that is soon filled.
+    fn make_room(&mut self) {
+        let (all, room) = (self.groups.len(), self.groups.capacity());
+        self.expected -= 1;
+        if all == room && all * size_of::<Group>() > LARGE {
+            let more = all.min(self.expected + 1).max(all / 4);
+            grow_by(&mut self.groups, more);
+            self.accs.reserve(more);
+        }
     }
 
     /// For each hash a guess which group it is of, to be checked by `is`: the group's number plus one, or 0.

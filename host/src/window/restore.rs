@@ -92,6 +92,12 @@ impl SlicedWindows {
 }
 
 impl FixedWindows {
+    /// All was taken back.
+    pub fn expect_no_more(&mut self) {
+        self.expected = 0;
+        self.windows.iter_mut().for_each(|w| w.expected = 0);
+    }
+
     fn restore_many(
         &mut self,
         core: &mut Core,
@@ -109,6 +115,9 @@ impl FixedWindows {
                 return Err(unfit());
             }
             let window = self.window(start, end);
+            let w = &mut self.windows[window as usize];
+            w.expected = self.expected;
+            self.expected = self.expected.saturating_sub(of_window.len());
             let until = from + of_window.len();
             let hashes = &hashes[from..until];
             // Brings the places where they belong near, all at once.

@@ -266,12 +266,25 @@ impl Step for WindowStep {
         }
     }
 
+    fn expect(&mut self, entries: usize) {
+        match &mut self.windows {
+            Windows::Fixed(w) => w.expected = entries,
+            Windows::Sliced(w) => w.slices.expected = entries,
+            _ => {}
+        }
+    }
+
     fn knows_names(&self) -> bool {
         matches!(self.windows, Windows::Fixed(_) | Windows::Sliced(_))
     }
 
     fn resume(&mut self, at: Boundary<'_>) {
         self.core.time = self.core.time.after(&self.core.spec, &at);
+        match &mut self.windows {
+            Windows::Fixed(w) => w.expect_no_more(),
+            Windows::Sliced(w) => w.slices.expect_no_more(),
+            _ => {}
+        }
     }
 
     fn as_whole(&mut self) -> Option<&mut dyn Whole> {

@@ -164,6 +164,10 @@ impl Storage for LocalStorage {
         file.read_exact_at(into, at).map_err(|e| unreadable(&e))
     }
 
+    fn is_near(&self) -> bool {
+        true
+    }
+
     fn get(&self, name: &str, bytes_max: u64) -> Result<Option<Object>, StorageError> {
         let bytes = self.get_bytes(name, bytes_max)?;
         Ok(bytes.map(|bytes| Object {

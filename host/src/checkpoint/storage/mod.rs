@@ -69,7 +69,11 @@ pub trait Storage: Send + Sync + Debug {
     ) -> Result<Version, StorageError>;
     /// An object of up to so many bytes (more: an error); none: there is no such.
     fn get(&self, name: &str, bytes_max: u64) -> Result<Option<Object>, StorageError>;
-    /// The same, for who wants no condition on it later.
+    /// Whether it is on this machine.
+    fn is_near(&self) -> bool {
+        false
+    }
+    /// The same as `get`, for who wants no condition on it later.
     fn get_bytes(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, StorageError> {
         Ok(self.get(name, bytes_max)?.map(|object| object.bytes))
     }
