@@ -240,6 +240,8 @@ pub fn open_summed(
 
 #[cfg(test)]
 mod tests {
+    use xxhash_rust::xxh3::xxh3_64;
+
     use super::*;
     use crate::state::{Item, StateBuffer, items};
 
