@@ -127,23 +127,31 @@ fn chain_of(files: &[&StateFile], parts: Vec<Stored>) -> Chain {
     }
 }
 
-/// State of one step: a chain from each task that wrote it.
-pub fn load_step(
+/// State of one step in one key group: of each task that may have written such a chain. The files of those, and no others,
+/// are looked through; none is held in memory.
+pub fn load_group(
     store: &CheckpointStore,
     manifest: &Manifest,
     step: &str,
-) -> Result<Vec<Vec<Read>>, Unread> {
-    let chains = manifest.chains().map_err(Unread::Damaged)?;
-    let of_it = chains.into_iter().filter(|chain| chain[0].step == step);
-    of_it
-        .map(|chain| {
-            let before = std::iter::once(None).chain(chain.iter().copied().map(Some));
-            let files = chain.iter().zip(before);
-            files
-                .map(|(file, before)| read_one(store, manifest, file, before))
-                .collect()
-        })
-        .collect()
+    key_group: u16,
+) -> Result<Vec<Chain>, Unread> {
+    let far = Far {
+        all: true,
+        large: true,
+    };
+    let mut loaded = Vec::new();
+    for files in manifest.chains().map_err(Unread::Damaged)? {
+        let is_it = |group| group == key_group;
+        if files[0].step != step || !chain_of(&files, Vec::new()).may_have(&is_it) {
+            continue;
+        }
+        let before = std::iter::once(None).chain(files.iter().copied().map(Some));
+        let parts = files.iter().zip(before);
+        let parts = parts.map(|(file, before)| stored(store, manifest, file, before, far.is(file)));
+        let parts = parts.collect::<Result<_, _>>()?;
+        loaded.push(chain_of(&files, parts));
+    }
+    Ok(loaded)
 }
 
 /// All files, in order. The first error ends it.

@@ -4,11 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::checkpoint::load::load_step;
+use crate::checkpoint::load::load_group;
 use crate::checkpoint::store::Unread;
 use crate::checkpoint::{CheckpointStore, Manifest};
 use crate::keyed::key_of_entry;
-use crate::state::{Malformed, StateRef, replay};
+use crate::state::{StateRef, StoredError, Wanted, replay_stored};
+use crate::step::key_group;
 use crate::{process, window};
 
 /// Why nothing can be shown.
@@ -27,14 +28,19 @@ pub enum InspectError {
     Unread(String),
 }
 
-impl From<Malformed> for InspectError {
-    fn from(_: Malformed) -> InspectError {
-        InspectError::Unread("a file of state has something in it that is no entry".into())
+impl From<StoredError> for InspectError {
+    fn from(e: StoredError) -> InspectError {
+        InspectError::Unread(match e {
+            StoredError::Malformed(_) => {
+                "a file of state has something in it that is no entry".into()
+            }
+            e => format!("a file of state: {e}"),
+        })
     }
 }
 
-/// What a checkpoint has of a key in a step: an object an entry, as the kind of step has it. Reads all of the step's
-/// state, and keeps that in memory meanwhile.
+/// What a checkpoint has of a key in a step: an object an entry, as the kind of step has it. Reads the files
+/// that tell of the key's group, a piece at a time.
 pub fn state_of_key(
     store: &CheckpointStore,
     manifest: &Manifest,
@@ -51,15 +57,21 @@ pub fn state_of_key(
         });
     }
     let kind = node.map_or("", |s| s.kind.as_str());
-    let chains = load_step(store, manifest, step).map_err(|e| match e {
+    let group = key_group(key);
+    let chains = load_group(store, manifest, step, group).map_err(|e| match e {
         Unread::Damaged(why) => InspectError::Unread(why),
         Unread::Failed(e) => InspectError::Unread(e.to_string()),
     })?;
     let mut found = Vec::new();
     for chain in &chains {
-        let bytes: Vec<&[u8]> = chain.iter().map(|(b, range)| &b[range.clone()]).collect();
-        replay::<InspectError>(&bytes, &mut |entry| {
-            found.extend(describe(kind, entry, key)?);
+        let wanted = Wanted {
+            groups: &|of| of == group,
+            knows_names: false,
+        };
+        replay_stored::<InspectError>(&chain.parts, &wanted, &mut |entries| {
+            for &entry in entries {
+                found.extend(describe(kind, entry, key)?);
+            }
             Ok(())
         })?;
     }
