@@ -149,35 +149,30 @@ impl GuestAggregate {
     }
 
     /// All failing rows of an `add`, entry by entry where it must be: each part works on what the parts before
-    /// made of the accumulators, just as the whole call would.
+    /// made of the accumulators, just as the whole call would. It gets only those of its rows: else a search among rows
+    /// of many groups with large accumulators would copy all of them for each row.
     fn search(
         &mut self,
         columns: &InputColumns,
         rows: &[u32],
         groups: &[u32],
         accs: &Blobs,
-    ) -> Result<Vec<Rejected>, Fault> {
-        let current = std::cell::RefCell::new(accs.clone());
+    ) -> Result<(Vec<Rejected>, Blobs), Fault> {
+        let current = std::cell::RefCell::new(Apart::of(accs));
         let outcome = isolate(
             &mut self.guest,
             rows.len(),
             0,
             |guest, part, alone| {
                 let part_columns = columns.take(&rows[part.clone()]);
-                let accs = current.borrow();
-                match GuestAggregate::add_call(
-                    guest,
-                    &part_columns,
-                    None,
-                    &groups[part],
-                    &accs,
-                    alone,
-                )? {
-                    Ok(accs) => Ok(accs),
+                let (touched, local) = touched(&groups[part]);
+                let accs = current.borrow().get(&touched);
+                match GuestAggregate::add_call(guest, &part_columns, None, &local, &accs, alone)? {
+                    Ok(accs) => Ok((touched, accs)),
                     Err(rejects) => Err(first_reject(&rejects).expect("there are rejects")),
                 }
             },
-            |_, _, new| *current.borrow_mut() = new,
+            |_, _, (touched, new)| current.borrow_mut().put(&touched, &new),
         );
         let failed = outcome.map_err(|f| self.guest.fault(f, "aggregate.add"))?;
         let mut rejected: Vec<Rejected> = failed
@@ -189,7 +184,7 @@ impl GuestAggregate {
             .collect();
         rejected.sort_by_key(|r| r.row);
         rejected.dedup_by_key(|r| r.row);
-        Ok(rejected)
+        Ok((rejected, current.into_inner().all()))
     }
 }
 
@@ -366,9 +361,12 @@ impl Aggregate for GuestAggregate {
                 if rows.len() == 1 {
                     return self.condemned(failure, rows[0]);
                 }
-                let rejected = self.search(&all, rows, groups, accs)?;
+                let (rejected, accs) = self.search(&all, rows, groups, accs)?;
                 if rejected.is_empty() {
-                    return self.add_slowly(&all, rows, groups, accs, failure);
+                    // The whole call failed, yet none of its parts did: it was slow, or wants too much at once. What the parts
+                    // made counts, and it is made in small calls from now on.
+                    self.guest.prefer_parts_of(PART);
+                    return Ok(Added::Accumulators(accs));
                 }
                 Ok(Added::Rejected(rejected))
             }
@@ -533,17 +531,23 @@ impl GuestAggregate {
         accs: &Blobs,
         max: usize,
     ) -> AddResult {
-        let mut accs = accs.clone();
+        if rows.len() <= max {
+            let added = Self::add_call(guest, &all.take(rows), None, groups, accs, max == 1);
+            return added.map(|r| (r, 0)).map_err(|f| (f, 0));
+        }
+        let mut current = Apart::of(accs);
         for start in (0..rows.len()).step_by(max) {
             let part = start..(start + max).min(rows.len());
             let columns = all.take(&rows[part.clone()]);
-            match Self::add_call(guest, &columns, None, &groups[part], &accs, max == 1) {
-                Ok(Ok(new)) => accs = new,
+            let (touched, local) = touched(&groups[part]);
+            let accs = current.get(&touched);
+            match Self::add_call(guest, &columns, None, &local, &accs, max == 1) {
+                Ok(Ok(new)) => current.put(&touched, &new),
                 Ok(Err(rejects)) => return Ok((Err(rejects), start)),
                 Err(failure) => return Err((failure, start)),
             }
         }
-        Ok((Ok(accs), 0))
+        Ok((Ok(current.all()), 0))
     }
 
     /// A row that is to blame by itself: it counts among the failures in a row.
@@ -551,30 +555,6 @@ impl GuestAggregate {
         match self.guest.condemn(failure.kind) {
             Ok(()) => Ok(Added::Rejected(vec![failure.reject(row)])),
             Err(quarantined) => Err(self.guest.fault(quarantined, "aggregate.add")),
-        }
-    }
-
-    /// The whole call failed, yet none of its parts did: it was slow, or wants too much at once. Then it is
-    /// made in small calls from now on.
-    fn add_slowly(
-        &mut self,
-        all: &InputColumns,
-        rows: &[u32],
-        groups: &[u32],
-        accs: &Blobs,
-        first: CallFailure,
-    ) -> Result<Added, Fault> {
-        const PART: usize = 64;
-        self.guest.prefer_parts_of(PART);
-        match Self::add_in_parts(&mut self.guest, all, rows, groups, accs, PART) {
-            Ok((Ok(accs), _)) => {
-                self.guest.count_records(rows.len());
-                Ok(Added::Accumulators(accs))
-            }
-            // The same calls just worked one by one: a guest that is no function of its arguments.
-            Ok((Err(_), _)) | Err(_) => Err(self
-                .guest
-                .fault(first, "aggregate.add, which failed for no single record")),
         }
     }
 }
@@ -587,6 +567,47 @@ fn bad(message: String) -> CallFailure {
         row: None,
         fatal: true,
     }
+}
+
+/// Rows of a call from when on the function cannot take many at once.
+const PART: usize = 64;
+
+/// Accumulators of which some are changed at a time: putting one back copies no other.
+struct Apart(Vec<Vec<u8>>);
+
+impl Apart {
+    fn of(accs: &Blobs) -> Apart {
+        Apart(accs.iter().map(<[u8]>::to_vec).collect())
+    }
+
+    fn get(&self, groups: &[u32]) -> Blobs {
+        groups
+            .iter()
+            .map(|&group| &self.0[group as usize])
+            .collect()
+    }
+
+    fn put(&mut self, groups: &[u32], new: &Blobs) {
+        for (&group, new) in groups.iter().zip(new.iter()) {
+            let old = &mut self.0[group as usize];
+            old.clear();
+            old.extend_from_slice(new);
+        }
+    }
+
+    fn all(self) -> Blobs {
+        self.0.into_iter().collect()
+    }
+}
+
+/// Which groups some rows are of, each once and in order, and for each row the place of its group among these.
+fn touched(groups: &[u32]) -> (Vec<u32>, Vec<u32>) {
+    let mut touched = groups.to_vec();
+    touched.sort_unstable();
+    touched.dedup();
+    let place = |group| touched.partition_point(|g| g < group) as u32;
+    let local = groups.iter().map(place).collect();
+    (touched, local)
 }
 
 /// Accumulators that came back: as many as went in, each within its limit.

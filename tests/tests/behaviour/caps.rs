@@ -61,7 +61,7 @@ fn says(step: &str, set: &[&str], code: i32, parts: &[&str]) -> Result<()> {
 fn says_of(job: &str, step: &str, set: &[&str], code: i32, parts: &[&str]) -> Result<()> {
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("job.toml"), job.replace("STEP", step))?;
-    let mut args = vec!["run", "job.toml", "--quiet"];
+    let mut args = vec!["run", "job.toml"];
     for set in set {
         args.extend(["--set", set]);
     }
@@ -125,4 +125,21 @@ fn accumulator_that_grows_past_the_plugins_limit_is_the_records_failure_and_name
         "batch.records=8",
     ];
     says_of(&job, COLLECT, &set, 1, &parts)
+}
+
+/// With all eight accumulators at once the function would have no memory left: no record is blamed for the others', and
+/// the search among them copies only what it calls with.
+#[test]
+fn accumulators_past_the_limit_in_one_batch_cost_exactly_the_records_that_pass_it() -> Result<()> {
+    let job = JOB
+        .replace("\"v\":\"", &format!("\"v\":\"{}", "x".repeat(20 << 10)))
+        .replace("int 0 2", "int 0 8");
+    let collect = COLLECT.to_owned() + "on-error = \"skip\"\n";
+    let set = [
+        "source.in.records=800",
+        "state.memory=64MiB",
+        "batch.records=4096",
+    ];
+    // 51 of a key find room.
+    says_of(&job, &collect, &set, 0, &["392 rejected"])
 }

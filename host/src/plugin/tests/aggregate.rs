@@ -93,7 +93,7 @@ fn a_lost_accumulator_is_bad_output_of_the_row_that_lost_it() {
     assert_eq!(
         add(&mut *a, &["a", "x", "c"], &[0, 1, 2], &[0, 1, 0], 2),
         Err(vec![
-            "1 bad-output: aggregate.add: 1 accumulators for 2 groups".into()
+            "1 bad-output: aggregate.add: 0 accumulators for 1 groups".into()
         ])
     );
 }
