@@ -155,9 +155,14 @@ pub trait Step: Send {
             entry.key.len()
         )))
     }
-    /// So many entries may be taken back now: room for them may be made less often.
-    fn expect(&mut self, entries: usize) {
-        let _ = entries;
+    /// So many entries may be taken back now: room for them may be made less often. `older`: there may be such among them
+    /// that are older than others of their name (`knows_names`).
+    fn expect(&mut self, entries: usize, older: bool) {
+        let _ = (entries, older);
+    }
+    /// All entries were taken back.
+    fn restored(&mut self) -> Result<(), StepError> {
+        Ok(())
     }
     /// Takes entries back, as `restore` does one. Where the step `knows_names`, they come newest first, and one whose name
     /// was taken back before is passed over.

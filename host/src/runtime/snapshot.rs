@@ -95,6 +95,13 @@ pub fn pieces(
             false => next_extent(chains.0.get(&slot.index), kept),
         };
         buffer.set_overflow(bytes_max, Box::new(room));
+        // What changes in an epoch is mostly about as much as in the one before.
+        let last = chains.0.get(&slot.index).map_or(0, |chain| chain.last);
+        let expected = match wanted {
+            Extent::Whole => kept,
+            Extent::Changes => last.min(kept),
+        };
+        buffer.expect((expected + expected / 8) as usize);
         let extent = slot.step.snapshot(wanted, &mut buffer)?;
         buffer
             .check()
@@ -150,7 +157,8 @@ impl JobSnapshot {
                 if !chain.may_have(&groups) {
                     continue;
                 }
-                slot.step.expect(share_of(chain, tasks, index));
+                let older = chain.parts.len() > 1;
+                slot.step.expect(share_of(chain, tasks, index), older);
                 let wanted = Wanted {
                     groups: &groups,
                     knows_names: slot.step.knows_names(),
@@ -175,6 +183,7 @@ impl JobSnapshot {
                 };
                 replay_stored::<TaskError>(&chain.parts, &wanted, &mut each)?;
             }
+            slot.step.restored()?;
             slot.measure()?;
         }
         Ok(())

@@ -5,10 +5,10 @@ use super::run::{Cursor, Run};
 
 /// Goes through runs in order of names.
 pub(super) struct Merged<'a> {
-    /// Newest first.
+    /// Newest first. Those that came to their end stay, and are in no heap.
     cursors: Vec<Cursor<'a>>,
-    /// Which has the entry.
-    at: usize,
+    /// Numbers of those that are not at their end, as a heap: the least name first, of equal ones the newest.
+    heap: Vec<usize>,
 }
 
 impl<'a> Merged<'a> {
@@ -24,46 +24,73 @@ impl<'a> Merged<'a> {
                 cursors.push(cursor);
             }
         }
-        let mut merged = Merged { cursors, at: 0 };
-        let any = merged.find();
+        let heap = (0..cursors.len()).collect();
+        let mut merged = Merged { cursors, heap };
+        for at in (0..merged.heap.len() / 2).rev() {
+            merged.sink(at);
+        }
+        let any = !merged.heap.is_empty();
         Ok((merged, any))
     }
 
-    fn find(&mut self) -> bool {
-        self.at = 0;
-        for i in 1..self.cursors.len() {
-            if self.cursors[i].name() < self.cursors[self.at].name() {
-                self.at = i;
+    fn is_before(&self, a: usize, b: usize) -> bool {
+        let name = |at: usize| self.cursors[self.heap[at]].name();
+        (name(a), self.heap[a]) < (name(b), self.heap[b])
+    }
+
+    /// Puts what stands there where it belongs, below.
+    fn sink(&mut self, mut at: usize) {
+        loop {
+            let (left, right) = (2 * at + 1, 2 * at + 2);
+            let mut least = at;
+            for child in [left, right] {
+                if child < self.heap.len() && self.is_before(child, least) {
+                    least = child;
+                }
             }
+            if least == at {
+                return;
+            }
+            self.heap.swap(at, least);
+            at = least;
         }
-        !self.cursors.is_empty()
+    }
+
+    /// Moves the cursor that is first.
+    fn advance(&mut self) -> Result<(), SpillError> {
+        if !self.cursors[self.heap[0]].next()? {
+            self.heap.swap_remove(0);
+        }
+        self.sink(0);
+        Ok(())
     }
 
     /// Name of the entry.
     pub fn name(&self) -> &[u8] {
-        self.cursors[self.at].name()
+        self.cursors[self.heap[0]].name()
     }
 
     /// Value of the entry; none: it was deleted.
     pub fn value(&self) -> Option<&[u8]> {
-        self.cursors[self.at].value()
+        self.cursors[self.heap[0]].value()
     }
 
     /// Moves to the next name, if there is one.
     pub fn next(&mut self) -> Result<bool, SpillError> {
-        // Older words on the same name are passed over.
-        let mut i = self.at + 1;
-        while i < self.cursors.len() {
-            if self.cursors[i].name() == self.cursors[self.at].name() && !self.cursors[i].next()? {
-                self.cursors.remove(i);
-            } else {
-                i += 1;
+        // Older words on the same name are passed over: they are next to it.
+        let is_same = |merged: &Merged<'_>, at: usize| {
+            at < merged.heap.len() && merged.cursors[merged.heap[at]].name() == merged.name()
+        };
+        while is_same(self, 1) || is_same(self, 2) {
+            let older = if is_same(self, 1) { 1 } else { 2 };
+            if !self.cursors[self.heap[older]].next()? {
+                self.heap.swap_remove(older);
             }
+            // (What came from the end may stand here: the first is before that, too.)
+            self.sink(older);
         }
-        if !self.cursors[self.at].next()? {
-            self.cursors.remove(self.at);
-        }
-        Ok(self.find())
+        self.advance()?;
+        Ok(!self.heap.is_empty())
     }
 }
 

@@ -196,12 +196,17 @@ proptest::proptest! {
     fn behaves_like_a_map(ops in proptest::collection::vec(
         (proptest::collection::btree_map(
             (0u8..4, 0u16..60),
-            proptest::option::weighted(0.8, 0usize..200), 0..80), proptest::option::weighted(0.2, 0u8..4)), 1..12)) {
+            proptest::option::weighted(0.8, 0usize..200), 0..80), proptest::option::weighted(0.2, 0u8..4)), 1..12), defers in 0usize..12) {
         let (_folder, mut vault) = vault();
         let mut map: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         let mut gone = [false; 4];
         let name = |(window, key): (u8, u16)| [&[window][..], &key.to_be_bytes()].concat();
-        for (entries, forget) in ops {
+        // Merges may wait.
+        vault.defer_merges(true);
+        for (at, (entries, forget)) in ops.into_iter().enumerate() {
+            if at == defers {
+                vault.merge_deferred().unwrap();
+            }
             let entries: BTreeMap<Vec<u8>, Option<Vec<u8>>> = entries
                 .into_iter()
                 .filter(|(at, _)| !gone[at.0 as usize])

@@ -37,6 +37,8 @@ pub struct Vault {
     forgotten: BTreeSet<Vec<u8>>,
     /// All names before this are gone.
     floor: Vec<u8>,
+    /// Runs stay as they are for now, however many there are.
+    defers: bool,
 }
 
 /// Entries on their way into a vault, in order of their names.
@@ -70,6 +72,7 @@ impl Vault {
             files: 0,
             forgotten: BTreeSet::new(),
             floor: Vec::new(),
+            defers: false,
         }
     }
 
@@ -138,6 +141,26 @@ impl Vault {
             return Ok(());
         };
         self.runs.push(run);
+        if self.defers {
+            self.read.push(ReadBlock::default());
+            return Ok(());
+        }
+        self.merge_where_it_pays()
+    }
+
+    /// While much is taken in and nothing looked up, merging can wait: done once at the end (`merge_deferred`), each entry
+    /// is rewritten once.
+    pub fn defer_merges(&mut self, defers: bool) {
+        self.defers = defers;
+    }
+
+    /// Makes up for merges that were put off.
+    pub fn merge_deferred(&mut self) -> Result<(), SpillError> {
+        self.defers = false;
+        self.merge_where_it_pays()
+    }
+
+    fn merge_where_it_pays(&mut self) -> Result<(), SpillError> {
         let bytes: Vec<u64> = self.runs.iter().map(Run::bytes).collect();
         if let Some(from) = to_merge(&bytes) {
             self.merge(from, self.runs.len())?;

@@ -2,6 +2,7 @@ use std::io;
 
 use super::StateRef;
 use super::stored::Bytes;
+use crate::large_pages;
 
 /// Length of value that says: the entry is gone.
 const GONE: u32 = u32::MAX;
@@ -77,6 +78,14 @@ impl StateBuffer {
             bytes_max,
             failed: None,
         }));
+    }
+
+    /// So many bytes are to come, about: room for them is made at once, on large pages. Fresh pages one by one, and moving
+    /// as it grows, cost a large buffer more than filling it.
+    pub fn expect(&mut self, bytes: usize) {
+        let bytes_max = self.elsewhere.as_ref().map_or(usize::MAX, |e| e.bytes_max);
+        self.bytes.reserve_exact(bytes.min(bytes_max));
+        large_pages::prefer(&mut self.bytes, false);
     }
 
     /// The error that came between, if one did: then the buffer is of no use.

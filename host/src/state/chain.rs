@@ -12,6 +12,8 @@ pub struct ChainSizes {
     pub deltas: u64,
     /// How many deltas.
     pub count: u32,
+    /// Of the last snapshot.
+    pub last: u64,
 }
 
 impl ChainSizes {
@@ -21,10 +23,12 @@ impl ChainSizes {
             Extent::Whole => {
                 *self = ChainSizes {
                     base: bytes,
+                    last: bytes,
                     ..ChainSizes::default()
                 }
             }
             Extent::Changes => {
+                self.last = bytes;
                 self.deltas += bytes;
                 self.count += u32::from(bytes > 0);
             }

@@ -72,6 +72,8 @@ pub(super) struct FixedWindows {
     guesses: Vec<u32>,
     /// Groups that may still be taken back.
     pub(super) expected: usize,
+    /// Some of them may be older than others of their name.
+    pub(super) expects_older: bool,
 }
 
 impl FixedWindows {
@@ -118,6 +120,7 @@ impl FixedWindows {
             accs: Blobs::default(),
             guesses: Vec::new(),
             expected: 0,
+            expects_older: true,
         }
     }
 

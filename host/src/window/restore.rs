@@ -92,10 +92,23 @@ impl SlicedWindows {
 }
 
 impl FixedWindows {
+    /// So many groups may be taken back. Without older ones among them nothing is looked up in the vault meanwhile, so
+    /// that its runs need not be few.
+    pub fn expect(&mut self, core: &mut Core, groups: usize, older: bool) {
+        (self.expected, self.expects_older) = (groups, older);
+        if let Some(vault) = &mut core.vault {
+            vault.defer_merges(!older);
+        }
+    }
+
     /// All was taken back.
-    pub fn expect_no_more(&mut self) {
+    pub fn restored(&mut self, core: &mut Core) -> Result<(), StepError> {
         self.expected = 0;
         self.windows.iter_mut().for_each(|w| w.expected = 0);
+        match &mut core.vault {
+            Some(vault) => Ok(vault.merge_deferred()?),
+            None => Ok(()),
+        }
     }
 
     fn restore_many(
@@ -159,7 +172,8 @@ impl FixedWindows {
         hashes: &[u64],
     ) -> Result<Vec<bool>, StepError> {
         let w = &self.windows[window as usize];
-        let Some(vault) = core.vault.as_mut().filter(|_| w.spilled.groups > 0) else {
+        let is_wanted = self.expects_older && w.spilled.groups > 0;
+        let Some(vault) = core.vault.as_mut().filter(|_| is_wanted) else {
             return Ok(Vec::new());
         };
         let kind = self.kind();

@@ -266,11 +266,19 @@ impl Step for WindowStep {
         }
     }
 
-    fn expect(&mut self, entries: usize) {
+    fn expect(&mut self, entries: usize, older: bool) {
         match &mut self.windows {
-            Windows::Fixed(w) => w.expected = entries,
-            Windows::Sliced(w) => w.slices.expected = entries,
+            Windows::Fixed(w) => w.expect(&mut self.core, entries, older),
+            Windows::Sliced(w) => w.slices.expect(&mut self.core, entries, older),
             _ => {}
+        }
+    }
+
+    fn restored(&mut self) -> Result<(), StepError> {
+        match &mut self.windows {
+            Windows::Fixed(w) => w.restored(&mut self.core),
+            Windows::Sliced(w) => w.slices.restored(&mut self.core),
+            _ => Ok(()),
         }
     }
 
@@ -280,11 +288,6 @@ impl Step for WindowStep {
 
     fn resume(&mut self, at: Boundary<'_>) {
         self.core.time = self.core.time.after(&self.core.spec, &at);
-        match &mut self.windows {
-            Windows::Fixed(w) => w.expect_no_more(),
-            Windows::Sliced(w) => w.slices.expect_no_more(),
-            _ => {}
-        }
     }
 
     fn as_whole(&mut self) -> Option<&mut dyn Whole> {
