@@ -303,6 +303,10 @@ impl Assembly {
             pending_records: 0,
             watermark: Watermark::NONE,
             told: None,
+            passes_idleness: matches!(
+                step.kind,
+                StepKind::Lookup { .. } | StepKind::Process { .. }
+            ),
             shown: self.counters.steps[usize::from(slot.step)]
                 .watermark
                 .place(),

@@ -15,6 +15,7 @@ pub mod operators;
 pub mod permits;
 pub mod policy;
 pub mod reader;
+pub mod silence;
 pub mod snapshot;
 pub mod task;
 pub mod worker;

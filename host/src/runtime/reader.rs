@@ -12,6 +12,7 @@ use crate::record::{Batch, FieldSpec, Form, NodeIndex, Origins, Value};
 use crate::runtime::message::Tag;
 use crate::runtime::operators::{too_far_ahead, without};
 use crate::runtime::policy::OriginNames;
+use crate::runtime::silence::Silence;
 use crate::runtime::task::{OwnedPartition, Task, TaskError};
 use crate::source::{BadRecord, PartitionReader, Position, Read, Source};
 
@@ -85,8 +86,7 @@ struct OpenPartition {
     reader: Box<dyn PartitionReader>,
     /// Nothing is expected before (clock, milliseconds).
     ready_at: i64,
-    /// Since when it has answered nothing but `Pending`.
-    silent_since: Option<i64>,
+    silence: Silence,
 }
 
 impl Reader {
@@ -155,7 +155,7 @@ impl Reader {
             self.open.push(OpenPartition {
                 reader,
                 ready_at: i64::MIN,
-                silent_since: None,
+                silence: Silence::default(),
             });
         }
         Ok(())
@@ -200,7 +200,7 @@ impl Reader {
         match read {
             Read::Batch(batch, bad) => {
                 let at = &mut self.open[next];
-                at.silent_since = None;
+                at.silence.end();
                 self.sequence += 1;
                 let tag = Tag {
                     row: 0,
@@ -232,11 +232,10 @@ impl Reader {
             }
             Read::Pending(wait) => {
                 let at = &mut self.open[next];
-                at.ready_at = now.saturating_add(wait.max(1) as i64);
-                let since = *at.silent_since.get_or_insert(now);
-                // Only time in which the partition was asked and had nothing counts: a task that waits for room
-                // behind it does not ask, so backpressure never looks like silence.
-                if task.silent_partition(partition, now.saturating_sub(since)) {
+                let wait = i64::try_from(wait).unwrap_or(i64::MAX).max(1);
+                at.ready_at = now.saturating_add(wait);
+                let silent_ms = at.silence.asked(now, wait);
+                if task.silent_partition(partition, silent_ms) {
                     return Ok(Polled::Time);
                 }
                 Ok(Polled::Nothing(Duration::ZERO))
@@ -339,3 +338,7 @@ fn as_batch(bad: BadRecord) -> (Batch, Rejected) {
         },
     )
 }
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;

@@ -143,7 +143,7 @@ struct Entry {
     channel: u32,
     id: WatermarkId,
     watermark: i64,
-    /// Whether it counts for W.
+    /// Whether it counts for W, where that is the least of all. (The greatest of the inputs' goes by `in_input`.)
     activity: Activity,
     /// Whether it counts for its input's own watermark: what woke up may have caught up with one and not the other.
     in_input: Activity,

@@ -50,8 +50,10 @@ pub struct KeyedSlot {
     pub watermark: Watermark,
     /// Those of its inputs.
     pub inputs: Vec<Watermark>,
-    /// What it told the steps behind.
-    pub told: Option<Watermark>,
+    /// What it told the steps behind, and whether it was idle.
+    pub told: Option<(Watermark, bool)>,
+    /// It is idle for those behind where all before it is: it puts nothing out by itself.
+    pub passes_idleness: bool,
     /// Where the watermark is shown.
     pub shown: Arc<std::sync::atomic::AtomicI64>,
     /// State bytes as last added to the counters: in memory, on disk.

@@ -6,6 +6,7 @@ use super::{LOCAL, Outgoing, Task};
 use crate::runtime::counters::PartitionState;
 use crate::runtime::graph::Root;
 use crate::runtime::message::{Message, TimeId, TimeUpdate};
+use crate::time::Watermark;
 
 impl Task {
     /// Times from another task.
@@ -54,13 +55,18 @@ impl Task {
         }
     }
 
-    /// Tells those behind where a stateful step's output stands.
+    /// Tells those behind where a stateful step's output stands, and whether there is anything to wait for.
     pub(super) fn publish(&mut self, slot: usize) {
+        let held = !self.silent.is_empty();
         let this = &mut self.slots[slot];
         let Some(keyed) = &mut this.keyed else { return };
-        let watermark = this.step.output_watermark(keyed.watermark);
-        if keyed.told.is_none_or(|told| told < watermark) {
-            keyed.told = Some(watermark);
+        let before = keyed
+            .told
+            .map_or(Watermark::NONE, |(watermark, _)| watermark);
+        let watermark = before.max(this.step.output_watermark(keyed.watermark));
+        let idle = keyed.passes_idleness && !held && keyed.tracker.is_idle();
+        if keyed.told != Some((watermark, idle)) {
+            keyed.told = Some((watermark, idle));
             let id = TimeId {
                 root: Root::Step(this.index),
                 source: 0,
@@ -69,7 +75,7 @@ impl Task {
             self.tell(TimeUpdate {
                 id,
                 watermark,
-                idle: false,
+                idle,
             });
         }
     }
