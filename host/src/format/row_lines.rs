@@ -1,8 +1,9 @@
 //! Rows of typed columns as compact JSON objects, each on one line.
 //!
 //! What is the same in every row (names, colons, quotes where every value has some) is put together once; texts are
-//! looked at once a batch for what needs an escape, not one by one; and pieces are copied in blocks of 16 bytes, past
-//! their ends, into room that was made for many rows: what comes next is written over it.
+//! looked at once a batch for what needs an escape, not one by one; and pieces are copied in blocks of one of two sizes,
+//! past their ends, into room that was made for many rows: what comes next is written over it. So how long a piece is
+//! decides nothing that a processor would have to guess.
 
 use std::ops::Range;
 
@@ -15,11 +16,11 @@ use crate::record::{Column, Row};
 /// Rows that room is made for at a time: it stays in the nearest cache.
 const ROWS: usize = 32;
 
-/// Bytes of a block.
+/// Bytes of a block: most names and short values are in one.
 const BLOCK: usize = 16;
 
-/// From here on a piece is left to the system's copying.
-const LONG: usize = 8 * BLOCK;
+/// Bytes of a large block. What is longer is left to the system's copying.
+const LARGE: usize = 4 * BLOCK;
 
 /// Writes rows of some columns.
 pub(crate) struct RowLines<'r> {
@@ -52,7 +53,7 @@ enum Values<'r> {
 
 /// Bytes that stand in every row.
 struct Piece {
-    /// Padded to whole blocks.
+    /// Padded to a whole large block.
     bytes: Vec<u8>,
     len: usize,
 }
@@ -60,7 +61,7 @@ struct Piece {
 impl Piece {
     fn new(mut bytes: Vec<u8>) -> Piece {
         let len = bytes.len();
-        bytes.resize(len.next_multiple_of(BLOCK), 0);
+        bytes.resize(len.next_multiple_of(LARGE), 0);
         Piece { bytes, len }
     }
 
@@ -70,24 +71,35 @@ impl Piece {
     }
 }
 
-/// Copies a part of the data to a place; the place behind it. Up to a block behind it may be written over.
+/// Copies a part of the data to a place; the place behind it. Up to a large block from the place on may be written over.
 #[inline]
 fn copy(out: &mut [u8], at: usize, data: &[u8], start: usize, len: usize) -> usize {
-    let mut done = 0;
-    while done < len {
-        let block = data
-            .get(start + done..start + done + BLOCK)
-            .filter(|_| len < LONG);
-        match block {
-            Some(block) => out[at + done..at + done + BLOCK].copy_from_slice(block),
-            None => {
-                out[at + done..at + len].copy_from_slice(&data[start + done..start + len]);
-                break;
-            }
-        }
-        done += BLOCK;
+    let in_block = copy_block::<BLOCK>(out, at, data, start, len);
+    if !in_block && !copy_block::<LARGE>(out, at, data, start, len) {
+        out[at..at + len].copy_from_slice(&data[start..start + len]);
     }
     at + len
+}
+
+/// Copies it as a whole block, if it is in one and the data reaches as far.
+#[inline]
+fn copy_block<const SIZE: usize>(
+    out: &mut [u8],
+    at: usize,
+    data: &[u8],
+    start: usize,
+    len: usize,
+) -> bool {
+    let block = data
+        .get(start..)
+        .and_then(|data| data.first_chunk::<SIZE>());
+    match block.filter(|_| len <= SIZE) {
+        Some(block) => {
+            out[at..at + SIZE].copy_from_slice(block);
+            true
+        }
+        None => false,
+    }
 }
 
 /// The bytes of all texts.
@@ -155,21 +167,25 @@ impl<'r> RowLines<'r> {
         mut ended: impl FnMut(&mut [u8], usize) -> usize,
     ) {
         let mut scratch = Vec::new();
+        let mut at = out.len();
         for first in (0..len).step_by(ROWS) {
             let rows = first..len.min(first + ROWS);
-            let mut at = out.len();
-            out.resize(at + self.room(&rows), 0);
+            // What is left of the room before is not made anew.
+            let room = at + self.room(&rows);
+            if room > out.len() {
+                out.resize(room, 0);
+            }
             for row in rows {
                 if !is_null(row) {
                     at = self.write_row(row, out, at, &mut scratch);
                 }
                 at = ended(out, at);
             }
-            out.truncate(at);
         }
+        out.truncate(at);
     }
 
-    /// Bytes that these rows may be written to, with the blocks that reach past the last one's end.
+    /// Bytes that these rows may be written to, with the block that reaches past the last one's end.
     fn room(&self, rows: &Range<usize>) -> usize {
         let texts = self.cells.iter().map(|cell| {
             let bytes = |offsets: &[i32]| (offsets[rows.end] - offsets[rows.start]) as usize;
@@ -180,7 +196,7 @@ impl<'r> RowLines<'r> {
                 _ => 0,
             }
         });
-        texts.sum::<usize>() + (self.row_max + 1) * rows.len() + 2 * BLOCK
+        texts.sum::<usize>() + (self.row_max + 1) * rows.len() + LARGE + BLOCK
     }
 
     #[inline]
