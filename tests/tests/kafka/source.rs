@@ -308,6 +308,40 @@ fn runs_begin_and_end_at_times_and_offsets() -> Result<()> {
 }
 
 #[test]
+fn records_of_transactions_that_were_given_up_come_only_where_a_job_asks_for_all() -> Result<()> {
+    create(brokers(), "decided-in", 1)?;
+    let wait = wasmill_tests::limit();
+    let producer: BaseProducer = config(brokers())
+        .set("transactional.id", "decided")
+        .create()?;
+    producer.init_transactions(wait)?;
+    for (value, commit) in [("a", true), ("given-up", false), ("b", true)] {
+        producer.begin_transaction()?;
+        let record = BaseRecord::<str, str>::to("decided-in").payload(value);
+        producer.send(record).map_err(|(e, _)| e)?;
+        producer.flush(wait)?;
+        if commit {
+            producer.commit_transaction(wait)?;
+        } else {
+            producer.abort_transaction(wait)?;
+        }
+    }
+    for (isolation, expected) in [
+        ("", "a\nb\n"),
+        ("isolation = \"read-committed\"", "a\nb\n"),
+        ("isolation = \"read-uncommitted\"", "a\ngiven-up\nb\n"),
+    ] {
+        let folder = tempfile::tempdir()?;
+        let source = format!("topics = \"decided-in\"\nend = \"latest\"\n{isolation}");
+        write_job(folder.path(), &printing("decided", &source))?;
+        let ended = run(command(folder.path(), ["run", "job.toml", "--quiet"]), b"")?;
+        let out = ended.expect_code(0)?.stdout;
+        ensure!(out == expected, "{isolation}: {out:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn keys_headers_times_and_null_values_go_through_a_job_unchanged() -> Result<()> {
     create(brokers(), "whole-in", 1)?;
     create(brokers(), "whole-out", 1)?;
