@@ -180,6 +180,21 @@ impl Client {
         self.rk
     }
 
+    /// What a setting is, as librdkafka has it now.
+    pub fn setting(&self, key: &str) -> Option<String> {
+        let key = CString::new(key).ok()?;
+        let mut value = [0 as c_char; 512];
+        let mut len = value.len();
+        // SAFETY: a live handle, whose settings live as long; `len` is the room in `value`, and what is written there
+        // ends with a zero.
+        unsafe {
+            let conf = sys::rd_kafka_conf(self.rk);
+            let got = sys::rd_kafka_conf_get(conf, key.as_ptr(), value.as_mut_ptr(), &mut len);
+            (got == sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK && len <= value.len())
+                .then(|| text(value.as_ptr()))
+        }
+    }
+
     /// Serves callbacks: delivery reports, errors. Returns after the first, or when the time is over.
     pub fn poll(&self, wait: Duration) {
         // SAFETY: a live handle.

@@ -3,7 +3,7 @@
 //! An allow-list: whatever loads code, runs a command or reads a file by path is left out, as is what the host
 //! decides itself (groups, offsets, transactions). Keys and certificates are given as text, by `${file:…}` if need be.
 
-use super::client::Kind;
+use super::client::{Client, Kind};
 
 /// For both.
 const COMMON: &[&str] = &[
@@ -162,6 +162,27 @@ pub fn refusal(kind: Kind, key: &str) -> Option<String> {
 /// Bytes that are fetched ahead of what the job has read, over all partitions of a source.
 pub const FETCH_BYTES: usize = 8 << 20;
 
+/// Bytes that a batch may have, unpacked, and always be read. What producers make has a mebibyte at most, unless told
+/// otherwise; a batch beyond takes that much memory while it is read.
+pub const UNPACKED_BYTES: usize = 100_000_000;
+
+/// The most that librdkafka makes of a zstd batch, whose size is not written in it. It tries twice the packed size, then
+/// three times what it tried before, and gives up past this setting: whatever has a third of it is unpacked, what has
+/// more may be. (Other codecs unpack to any size.)
+const UNPACKED_BYTES_SETTING: &str = "receive.message.max.bytes";
+
+/// What to say of a batch that the client could not unpack.
+pub fn cannot_unpack(client: &Client, offset: i64) -> String {
+    let most = client.setting(UNPACKED_BYTES_SETTING);
+    let most = most.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    format!(
+        "a batch at or after offset {offset} cannot be unpacked: it is damaged, or packed with zstd and larger, unpacked, \
+         than this client takes. \"{UNPACKED_BYTES_SETTING}\" = {most} is enough for any batch of {} bytes: for a \
+         larger one, set it to three times its size, under \"client\" of the source",
+        most / 3
+    )
+}
+
 /// Bytes that wait to be written, over all tasks of a sink.
 pub const SEND_BYTES: usize = 16 << 20;
 
@@ -172,6 +193,7 @@ pub fn consumer(partitions: usize) -> Vec<(&'static str, String)> {
     vec![
         ("queued.max.messages.kbytes", each.to_string()),
         ("fetch.max.bytes", FETCH_BYTES.to_string()),
+        (UNPACKED_BYTES_SETTING, (3 * UNPACKED_BYTES).to_string()),
         ("fetch.wait.max.ms", "100".into()),
         ("fetch.queue.backoff.ms", "2".into()),
         ("socket.keepalive.enable", "true".into()),
@@ -211,7 +233,6 @@ pub const PRODUCER_FIXED: &[(&str, &str)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::Client;
 
     #[test]
     fn what_loads_code_or_reads_files_is_refused_by_name() {
@@ -226,6 +247,20 @@ mod tests {
         assert!(refusal(Kind::Producer, "linger.ms").is_none());
         let why = refusal(Kind::Consumer, "linger.ms").expect("refused");
         assert!(why.contains("of sinks"), "{why}");
+    }
+
+    #[test]
+    fn what_is_said_of_a_batch_too_large_names_the_setting_in_force() {
+        let settings = consumer(1);
+        let all = settings.iter().map(|(k, v)| (*k, v.as_str()));
+        let client = Client::new(Kind::Consumer, all).expect("a consumer");
+        let said = cannot_unpack(&client, 7);
+        assert!(said.contains("at or after offset 7"), "{said}");
+        assert!(
+            said.contains("\"receive.message.max.bytes\" = 300000000"),
+            "{said}"
+        );
+        assert!(said.contains("any batch of 100000000 bytes"), "{said}");
     }
 
     #[test]

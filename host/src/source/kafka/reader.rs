@@ -9,7 +9,7 @@ use super::watch::Shared;
 use crate::config::OnGap;
 use crate::config::plan::BatchLimits;
 use crate::kafka::consume::{Columns, Event, PartitionQueue};
-use crate::kafka::{Fault, KafkaPosition, topics};
+use crate::kafka::{Fault, KafkaPosition, settings, topics};
 use crate::record::{Batch, Form, NodeIndex, Origin, Origins, Value};
 use crate::source::{PartitionReader, Position, Read, SourceError};
 
@@ -123,6 +123,10 @@ impl KafkaReader {
                 self.queue
                     .start(self.at.offset)
                     .map_err(|e| self.error(e))?;
+            }
+            Event::Failed(Code::RD_KAFKA_RESP_ERR__BAD_COMPRESSION, _) => {
+                let why = settings::cannot_unpack(self.shared.consumer(), self.at.offset);
+                return Err(self.error(why));
             }
             Event::Failed(_, why) => return Err(self.error(why)),
         }
