@@ -1,15 +1,9 @@
-//! What faults, and what guards against them, cost. The figures in docs/benchmarks.md come from the ignored test:
+//! What faults cost, and compilers in a child; `limit_cost` has what limits do. The figures in docs/benchmarks.md come from the ignored test:
 //! `cargo test --release --workspace --test hostile cost -- --ignored --nocapture`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_array::BinaryArray;
-use wasmill::plugin::{
-    CacheDir, Compiler, Engine, EngineOptions, InstanceOptions, InstanceTag, Limits, LoadOptions,
-    YieldHook,
-};
-use wasmill::record::{Batch, Form, Value};
+use wasmill::plugin::{CacheDir, Compiler, Engine, EngineOptions, LoadOptions};
 use wasmill::runtime::permits::Permits;
 use wasmill::time::Stopwatch;
 
@@ -114,74 +108,6 @@ fn what_faults_and_compilers_cost() {
         println!(
             "{} bytes compiled {what}: {least:.1?} at best",
             plugin.len()
-        );
-    }
-}
-
-fn thread_cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
-}
-
-/// Batches through a guest that can be stopped, gives way and is counted, and through one with none of that, in
-/// turns. (What comes back is checked in both: nothing turns that off.)
-#[test]
-#[ignore = "measures"]
-fn what_limits_cost() {
-    const ROWS: usize = 4_096;
-    let _alone = alone();
-    let engine = shared_engine();
-    let values: Vec<Vec<u8>> = (0..ROWS).map(|_| vec![b'.'; 100]).collect();
-    let plain = include_str!("../fixtures/plugins/plain.wat");
-    let frame = transform(&Guest::default());
-    for (what, wat, function) in [
-        ("rows passed on", plain, "same"),
-        ("100 B a row copied through the guest", plain, "copied"),
-        ("a loop over rows", frame.as_str(), "attack"),
-    ] {
-        let mut functions = [true, false].map(|interruptible| {
-            let options = LoadOptions {
-                limits: Limits {
-                    interruptible,
-                    ..Limits::default()
-                },
-                ..LoadOptions::default()
-            };
-            let plugin = engine.load(wat.as_bytes(), &options).expect("a plugin");
-            let give_way: YieldHook = Arc::new(|| {});
-            let plugin = plugin.with_options(InstanceOptions {
-                on_yield: Some(give_way),
-                ..InstanceOptions::default()
-            });
-            let descriptor = plugin.open(function, "{}").expect("it opens");
-            let tag = InstanceTag {
-                job: "job".into(),
-                step: "step".into(),
-                partition: 0,
-            };
-            plugin
-                .transform(function, "{}", &descriptor, tag)
-                .expect("a transform")
-        });
-        let values = BinaryArray::from_iter_values(&values);
-        let mut batch = Batch::of(ROWS, Value::new(Form::Bytes(values)));
-        let mut least = [Duration::MAX; 2];
-        for _ in 0..60 {
-            for (function, least) in functions.iter_mut().zip(&mut least) {
-                let before = thread_cpu_time();
-                for _ in 0..100 {
-                    function.process(&mut batch).expect("it works");
-                }
-                *least = (*least).min((thread_cpu_time() - before) / 100);
-            }
-        }
-        let [with, without] = least.map(|l| l.as_secs_f64() * 1e6);
-        println!(
-            "{what}: a batch of {ROWS} takes {with:.2} us with limits, {without:.2} us without: {:+.1} %",
-            (with / without - 1.0) * 100.0
         );
     }
 }
