@@ -448,3 +448,48 @@ fn process_whose_lease_was_taken_over_cannot_commit_whatever_it_believes() {
         "fences go: {found:?}"
     );
 }
+
+#[test]
+fn state_of_a_key_group_is_read_from_the_files_that_tell_of_it_and_no_others() {
+    let storage = Arc::new(MemoryStorage::default());
+    let store = CheckpointStore::alone("memory", Arc::clone(&storage) as Arc<dyn Storage>);
+    let write = |task: u32, groups: [u16; 2]| {
+        let mut state = StateBuffer::default();
+        for group in groups {
+            state.set(group, |k| k.push(task as u8), |v| v.push(group as u8));
+        }
+        let binding = Binding {
+            job: "j",
+            run: "r",
+            step: "s",
+            task,
+            epoch: 1,
+            builds_on: None,
+        };
+        store.write_state(&state, &binding, None).expect("memory")
+    };
+    let mut files = vec![write(0, [0, 63]), write(1, [64, 127])];
+    assert_eq!(files[1].groups, Some((64, 127)));
+    storage.objects().remove(&files[1].name);
+    let manifest = |files: &[manifest::StateFile]| Manifest {
+        format: FORMAT_VERSION,
+        epoch: 1,
+        taken_at: 7,
+        identity: identity("j"),
+        run: "r".into(),
+        finished: false,
+        files: files.to_vec(),
+        positions: Vec::new(),
+        times: Default::default(),
+        prepared: Vec::new(),
+        transaction: None,
+    };
+    let load = |files: &[manifest::StateFile], group| {
+        load::load_group(&store, &manifest(files), "s", group).map(|chains| chains.len())
+    };
+    assert_eq!(load(&files, 5).expect("not read"), 1);
+    assert!(load(&files, 64).is_err(), "its file is gone");
+    // A manifest of before says nothing of groups: then all are read.
+    files.iter_mut().for_each(|file| file.groups = None);
+    assert!(load(&files, 5).is_err());
+}
