@@ -111,7 +111,12 @@ fn summary(job: &str, set: &[String]) -> Result<Value> {
 fn answer(out: &Path) -> Result<u64> {
     let mut sum = 0_u64;
     for entry in fs::read_dir(out).context("read the results")? {
-        for line in fs::read_to_string(entry?.path())?.lines() {
+        let entry = entry?;
+        // Not the sink's own notes, which each run has others of.
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        for line in fs::read_to_string(entry.path())?.lines() {
             let fnv = line.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, b| {
                 (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
             });
