@@ -38,6 +38,9 @@ pub(super) const WAIT: Duration = Duration::from_secs(60);
 /// Between two looks whether the epoch is open.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How long a coordinator that just started is asked again before its transactions are taken over all the same.
+const BEHIND: Duration = Duration::from_secs(10);
+
 /// What the cluster knows of the job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marker {
@@ -128,12 +131,16 @@ impl Transactions {
         let all = reader(plan, &id, "read_uncommitted").map_err(CommitError::Failed)?;
         if let Some(before) = before {
             // Without waiting for a transaction under way, which may be our own of before.
-            let found = marker(&all, marker_topic).map_err(CommitError::Undecided)?;
-            if !is_ours(before, found.as_ref()) {
-                return Err(CommitError::Failed(format!(
-                    "another start of the job took over (it committed checkpoint {}): this one ends",
-                    found.map_or(0, |m| m.epoch)
-                )));
+            let begun = Stopwatch::start();
+            loop {
+                let found = marker(&all, marker_topic).map_err(CommitError::Undecided)?;
+                match since(before, found.as_ref()) {
+                    Since::Ours => break,
+                    Since::Others => return Err(taken_over(found.as_ref())),
+                    // What it says once it knows all of its log is looked at below.
+                    Since::Behind if begun.elapsed() >= BEHIND => break,
+                    Since::Behind => all.poll(LOOK),
+                }
             }
         }
         // Far above an epoch's length, so that a slow one is no failure; not so far that readers wait long for a
@@ -177,6 +184,9 @@ impl Transactions {
         let marker = marker(&decided, marker_topic).map_err(CommitError::Undecided)?;
         if let Some(before) = before {
             not_back(before, marker.as_ref())?;
+            if since(before, marker.as_ref()) == Since::Others {
+                return Err(taken_over(marker.as_ref()));
+            }
         }
         Ok(Transactions {
             producer: Arc::new(producer),
@@ -432,9 +442,32 @@ fn marker(reader: &Client, topic: &str) -> Result<Option<Marker>, String> {
     }
 }
 
-/// Whether nobody else committed since: the marker is the one that was found then, or one of our own.
-fn is_ours(before: &Known, found: Option<&Marker>) -> bool {
-    found == before.marker.as_ref() || found.is_some_and(|m| m.by == before.by)
+/// Who committed since this process last had the transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Since {
+    /// Nobody, or one of our own transactions was committed after all.
+    Ours,
+    /// Another start of the job.
+    Others,
+    /// The coordinator answers with less than it confirmed: it has just started (see `settle`).
+    Behind,
+}
+
+fn since(before: &Known, found: Option<&Marker>) -> Since {
+    match (&before.marker, found) {
+        (then, now) if then.as_ref() == now => Since::Ours,
+        (Some(_), None) => Since::Behind,
+        (Some(then), Some(now)) if now.run == then.run && now.epoch < then.epoch => Since::Behind,
+        (_, Some(now)) if now.by == before.by => Since::Ours,
+        _ => Since::Others,
+    }
+}
+
+fn taken_over(found: Option<&Marker>) -> CommitError {
+    CommitError::Failed(format!(
+        "another start of the job took over (it committed checkpoint {}): this one ends",
+        found.map_or(0, |m| m.epoch)
+    ))
 }
 
 /// What was committed stays so. A cluster that does not know it any more has lost what belongs to it, too.
@@ -505,21 +538,31 @@ mod tests {
             topics: Vec::new(),
         };
         // Nobody committed since, or a commit of ours that we did not hear of did happen.
-        assert!(is_ours(&known(None), None));
-        assert!(is_ours(
-            &known(Some(marker(3, "old"))),
-            Some(&marker(3, "old"))
-        ));
-        assert!(is_ours(
-            &known(Some(marker(3, "me"))),
-            Some(&marker(4, "me"))
-        ));
-        // Somebody else did, even under the epoch that we had tried.
-        assert!(!is_ours(
-            &known(Some(marker(3, "me"))),
-            Some(&marker(4, "you"))
-        ));
-        assert!(!is_ours(&known(None), Some(&marker(1, "you"))));
+        let (ours, theirs) = (|epoch| marker(epoch, "me"), |epoch| marker(epoch, "you"));
+        for (then, now, is) in [
+            (None, None, Since::Ours),
+            (Some(theirs(3)), Some(theirs(3)), Since::Ours),
+            (Some(ours(3)), Some(ours(4)), Since::Ours),
+            // Somebody else did, even under the epoch that we had tried.
+            (Some(ours(3)), Some(theirs(4)), Since::Others),
+            (None, Some(theirs(1)), Since::Others),
+            // A coordinator that just started, which knows nothing yet, or what was so some seconds ago.
+            (Some(ours(3)), None, Since::Behind),
+            (Some(ours(3)), Some(ours(2)), Since::Behind),
+            (Some(ours(3)), Some(theirs(2)), Since::Behind),
+        ] {
+            assert_eq!(
+                since(&known(then.clone()), now.as_ref()),
+                is,
+                "{then:?} {now:?}"
+            );
+        }
+        // Another run from its beginning.
+        let other = Marker {
+            run: "s".into(),
+            ..theirs(1)
+        };
+        assert_eq!(since(&known(Some(ours(3))), Some(&other)), Since::Others);
         // What was committed is gone: the job must not make its results again.
         let before = known(Some(marker(3, "me")));
         assert!(not_back(&before, Some(&marker(2, "me"))).is_err());
