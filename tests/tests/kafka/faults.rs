@@ -20,7 +20,7 @@ use crate::sums::{FED, Feed, compare, compare_on, fill, job, job_of_feed};
 fn through(
     name: &str,
     cluster: &mut [Broker],
-    happens: impl FnOnce(&mut [Broker], &Path) -> Result<()>,
+    happens: impl FnOnce(&mut [Broker], &Path, &Child) -> Result<()>,
 ) -> Result<()> {
     let addresses: Vec<&str> = cluster.iter().map(Broker::address).collect();
     let (all, out) = (addresses.join(","), format!("{name}-out"));
@@ -31,7 +31,7 @@ fn through(
     std::fs::write(folder.path().join("job.toml"), job_of_feed(name, &all))?;
     let child = start(folder.path(), &["--quiet"])?;
     let checkpoints = folder.path().join("checkpoints");
-    let happened = at_work(&checkpoints).and_then(|()| happens(cluster, &checkpoints));
+    let happened = at_work(&checkpoints).and_then(|()| happens(cluster, &checkpoints, &child));
     if happened.is_err() {
         signal(&child, Signal::KILL)?;
     } else {
@@ -48,8 +48,14 @@ fn job_goes_on_by_itself_when_the_broker_was_killed_and_comes_back() -> Result<(
     let data = tempfile::tempdir()?;
     let broker = Broker::start(data.path(), &Settings::default(), Life::Ours)?;
     let mut cluster = [broker];
-    let held = through("broker", &mut cluster, |cluster, _| {
+    // A broker that is the only controller, too, has been seen to come back from its death amidst a commit with the
+    // transaction complete, but for a partition that it did not know yet when it wrote the markers: its results were lost,
+    // whatever the client. So it dies with a transaction open and none under way to its end; three brokers die at any moment.
+    let held = through("broker", &mut cluster, |cluster, _, job| {
+        signal(job, Signal::STOP)?;
+        std::thread::sleep(Duration::from_millis(500));
         cluster[0].kill()?;
+        signal(job, Signal::CONT)?;
         std::thread::sleep(outage());
         cluster[0].restart()
     });
@@ -65,7 +71,7 @@ fn job_goes_on_by_itself_when_the_broker_was_killed_and_comes_back() -> Result<(
 fn job_goes_on_by_itself_when_leaders_and_coordinators_move_between_three_brokers() -> Result<()> {
     let data = tempfile::tempdir()?;
     let mut cluster = Broker::cluster(data.path(), 3)?;
-    let held = through("moved", &mut cluster, |cluster, checkpoints| {
+    let held = through("moved", &mut cluster, |cluster, checkpoints, _| {
         // The first one is the controller; every partition, coordinators' ones too, has copies on all three.
         for moved in [1, 2] {
             cluster[moved].kill()?;
