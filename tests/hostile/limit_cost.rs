@@ -205,7 +205,7 @@ fn what_limits_cost() {
             false,
         ),
         (
-            "the worst case, a loop of five instructions a row",
+            "a loop over rows that does next to nothing",
             frame.as_bytes(),
             "attack",
             "{}",
