@@ -513,7 +513,7 @@ fn c13_a_plugin_whose_files_change_beneath_it_goes_on_as_it_was_loaded() {
     let folder = attack.folder();
     // The plugin's own file, and what was compiled of it, end in the middle once the plan is made: were they
     // mapped, the next look at them would end this process.
-    let outcome = attack.run_changed(folder.path(), &engine, || {
+    let outcome = attack.run_changed(folder.path(), &engine, watch.permits(), || {
         let compiled = std::fs::read_dir(cache.path()).expect("a folder").flatten();
         let mut files: Vec<_> = compiled.map(|entry| entry.path()).collect();
         assert!(files.len() >= 2, "a key and code: {files:?}");
@@ -526,7 +526,10 @@ fn c13_a_plugin_whose_files_change_beneath_it_goes_on_as_it_was_loaded() {
     assert_eq!(outcome.ending, Ending::Finished, "{outcome:?}");
     assert_eq!(outcome.out, ["a", "b", "x1", "c", "d"]);
     // The next start sees what stands there now.
-    match attack.run_changed(folder.path(), &engine, || {}).ending {
+    match attack
+        .run_changed(folder.path(), &engine, watch.permits(), || {})
+        .ending
+    {
         Ending::Refused(words) => assert!(words.contains("not a WebAssembly file"), "{words}"),
         other => panic!("it should have been refused: {other:?}"),
     }

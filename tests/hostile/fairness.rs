@@ -2,16 +2,19 @@
 
 use wasmill::runtime::permits::Permits;
 
-use crate::host::{Attack, Ending, Neighbour, Watch, shared_engine};
+use crate::host::{Attack, Ending, Neighbour, Watch, alone, shared_engine};
 use crate::wat::{Guest, body, transform};
+
+/// Of the neighbour that is to be done meanwhile: a tenth of a second's work.
+const RECORDS: u64 = 200_000;
 
 /// The one permit that there is goes back and forth: the neighbour, with a tenth of a second's work, is done
 /// long before the loop's two seconds of CPU time are over. Both are counted in CPU time, so that a busy machine
 /// changes nothing.
 #[test]
 fn g04_an_endless_loop_does_not_keep_its_core_from_others() {
-    let watch = Watch::begin();
-    let permits = Permits::new(1);
+    let watch = Watch::with(alone(), Permits::new(1));
+    let permits = watch.permits();
     let settings = "record-deadline = \"2s\"\ncall-deadline = \"2s\"";
     let attack = Attack::transform(&transform(&body("(loop $l (br $l))")), settings).input("x\n");
     let folder = attack.folder();
@@ -22,7 +25,7 @@ fn g04_an_endless_loop_does_not_keep_its_core_from_others() {
             assert!(!attacking.is_finished(), "it never computed");
             std::thread::yield_now();
         }
-        Neighbour::start(&permits).expect_golden();
+        Neighbour::start(&permits, &format!("records = {RECORDS}")).expect_golden(RECORDS);
         assert!(
             !attacking.is_finished(),
             "the neighbour had to wait for the loop's end"
@@ -41,8 +44,8 @@ fn g04_an_endless_loop_does_not_keep_its_core_from_others() {
 /// A function that fails without end waits ever longer, without its permit, and a stop does not wait for it.
 #[test]
 fn g39_a_function_that_keeps_failing_waits_and_others_have_its_core() {
-    let watch = Watch::begin();
-    let permits = Permits::new(1);
+    let watch = Watch::with(alone(), Permits::new(1));
+    let permits = watch.permits();
     let attack = Attack::transform(
         &transform(&Guest {
             body: "unreachable",
@@ -55,7 +58,7 @@ fn g39_a_function_that_keeps_failing_waits_and_others_have_its_core() {
     std::thread::scope(|scope| {
         let attacking =
             scope.spawn(|| attack.run_in(folder.path(), &shared_engine(), permits.clone()));
-        Neighbour::start(&permits).expect_golden();
+        Neighbour::start(&permits, &format!("records = {RECORDS}")).expect_golden(RECORDS);
         let outcome = attacking.join().expect("no panic");
         assert_eq!(outcome.ending, Ending::Finished);
         assert_eq!(outcome.letters.len(), 2_000);

@@ -1,23 +1,24 @@
 //! Jobs side by side in this process, and the oracle that holds after every attack, whatever it was:
 //!
 //! - this process still lives (it is the one that ran the attack),
-//! - the neighbour's job, which ran at the same time by the same engine and permits, ended well, and its
-//!   output is its golden, byte by byte,
+//! - the neighbour's job, which computes by the same engine and permits from before the attack until after it, still
+//!   does, and its output is its golden, byte by byte,
 //! - memory is back to where it was, up to `MEMORY_SLACK`,
 //! - no descriptor, child, zombie, thread or file is left.
 //!
-//! Attacks run one at a time, so that what is left is the last one's.
+//! Attacks run one at a time, so that what is left is the last one's. Where an attack is run by the binary, the process
+//! that has to live through it is still this one: the other one is the attacking job's own, and its end is looked at.
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tempfile::TempDir;
 use wasmill::cli::engine::EngineHost;
 use wasmill::config::{CheckOptions, Operator, check_file};
-use wasmill::job::{Environment, Job, JobEnding, Started};
+use wasmill::job::{Environment, Job, JobEnding, JobStatus, Started};
 use wasmill::plugin::{CacheDir, CompileLimits, Compiler, Engine, EngineOptions};
 use wasmill::runtime::permits::Permits;
 use wasmill::sink::Console;
@@ -30,12 +31,21 @@ const GONE: Duration = Duration::from_secs(10);
 
 const PLAIN: &str = include_str!("../fixtures/plugins/plain.wat");
 
+/// Records a second of a neighbour that lives as long as the attack: it always has something to do, and takes little.
+const NEIGHBOURS_RATE: &str = "rate = 5000";
+/// How long its next record may be away: the machine may be busy.
+const NEXT_RECORD: Duration = Duration::from_secs(60);
+/// How often it is asked whether it is still running.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 const NEIGHBOUR: &str = r#"
 name = "neighbour"
 parallelism = 1
+batch = { latency = "2ms" }
 [source.in]
-type = "file"
-path = "in.txt"
+type = "generator"
+template = '{"record":{{index}}}'
+RECORDS
 [plugin.plain]
 path = "plain.wat"
 [step.same]
@@ -155,7 +165,7 @@ impl Attack {
     /// The same of one so large that it has to be made by who is alone: else it would be taken for what another's left.
     pub fn run_made(make: impl FnOnce() -> Attack) -> Outcome {
         let watch = Watch::begin();
-        let outcome = make().run_whole(&shared_engine(), watch.permits.clone());
+        let outcome = make().run_whole(&shared_engine(), watch.permits());
         watch.expect_unharmed();
         outcome
     }
@@ -163,7 +173,7 @@ impl Attack {
     /// The same by an engine of its own, gone before the oracle looks.
     pub fn run_by(self, limits: CompileLimits) -> Outcome {
         let watch = Watch::begin();
-        let outcome = self.run_whole(&engine(limits), watch.permits.clone());
+        let outcome = self.run_whole(&engine(limits), watch.permits());
         watch.expect_unharmed();
         outcome
     }
@@ -191,17 +201,23 @@ impl Attack {
         folder
     }
 
-    /// Runs it, alone.
+    /// Runs it; who calls has begun a watch.
     pub fn run_in(&self, folder: &Path, engine: &Engine, permits: Permits) -> Outcome {
-        self.begin(folder, engine, permits, || {})
+        self.start_in(folder, engine, permits, || {})
     }
 
     /// The same; `change` comes between the plan and the start.
-    pub fn run_changed(&self, folder: &Path, engine: &Engine, change: impl FnOnce()) -> Outcome {
-        self.begin(folder, engine, Permits::per_core(), change)
+    pub fn run_changed(
+        &self,
+        folder: &Path,
+        engine: &Engine,
+        permits: Permits,
+        change: impl FnOnce(),
+    ) -> Outcome {
+        self.start_in(folder, engine, permits, change)
     }
 
-    fn begin(
+    fn start_in(
         &self,
         folder: &Path,
         engine: &Engine,
@@ -299,44 +315,109 @@ pub fn shared_engine() -> Engine {
 pub struct Neighbour {
     _folder: TempDir,
     job: Box<Job>,
-    output: Output,
-    golden: String,
+    output: Golden,
 }
 
 impl Neighbour {
-    /// Starts it.
-    pub fn start(permits: &Permits) -> Neighbour {
-        let golden: String = (0..50_000).map(|n| format!("record {n}\n")).collect();
-        let attack = Attack::job(NEIGHBOUR)
-            .file("plain.wat", PLAIN.as_bytes())
-            .input(&golden);
+    /// Starts one; `records` says how many there are of them, or how fast they come.
+    pub fn start(permits: &Permits, records: &str) -> Neighbour {
+        let job = NEIGHBOUR.replace("RECORDS", records);
+        let attack = Attack::job(&job).file("plain.wat", PLAIN.as_bytes());
         let folder = attack.folder();
-        let output = Output::default();
-        let started = start(
-            &folder.path().join("job.toml"),
-            &shared_engine(),
-            &attack.operator,
-            environment(permits.clone(), &output, false),
-            || {},
-        );
+        let output = Golden::default();
+        let environment = Environment {
+            permits: permits.clone(),
+            console: Console::new(Box::new(output.clone()), 80),
+            ..Environment::system()
+        };
+        let job = folder.path().join("job.toml");
+        let started = start(&job, &shared_engine(), &attack.operator, environment, || {});
         match started.expect("the neighbour's job is fine") {
             Ok(Started::Running(job)) => Neighbour {
                 _folder: folder,
                 job,
                 output,
-                golden,
             },
             other => panic!("the neighbour does not run: {:?}", other.err()),
         }
     }
 
+    /// Waits for a record that has not come out yet.
+    fn expect_next_record(&self) {
+        let (seen, more) = &*self.output.0;
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = seen.records;
+        let started = Stopwatch::start();
+        while seen.records == before {
+            let status = self.job.status();
+            assert!(
+                status == JobStatus::Running && started.elapsed() < NEXT_RECORD,
+                "the neighbour puts out nothing any more: {status:?}"
+            );
+            (seen, _) = more
+                .wait_timeout(seen, LOOK_AGAIN)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Stops it, and looks at what came out.
+    fn expect_golden_until_stopped(self) {
+        self.job.stop();
+        assert_eq!(self.job.wait(), JobEnding::Stopped);
+        self.output.expect_whole();
+    }
+
     /// Waits for its end, and looks at what came out.
-    pub fn expect_golden(self) {
+    pub fn expect_golden(self, records: u64) {
         assert_eq!(self.job.wait(), JobEnding::Finished);
-        assert!(
-            self.output.text() == self.golden,
-            "the neighbour's output changed"
-        );
+        assert_eq!(self.output.expect_whole(), records);
+    }
+}
+
+/// What the neighbour has put out so far, compared with its golden as it comes, not kept.
+#[derive(Clone, Default)]
+struct Golden(Arc<(Mutex<Seen>, Condvar)>);
+
+#[derive(Default)]
+struct Seen {
+    records: u64,
+    /// The beginning of the next line.
+    rest: Vec<u8>,
+    wrong: Option<String>,
+}
+
+impl Golden {
+    /// All was right, and the last line whole: so many there were.
+    fn expect_whole(&self) -> u64 {
+        let seen = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(seen.wrong, None, "the neighbour's output changed");
+        assert!(seen.rest.is_empty(), "the neighbour's last line is torn");
+        seen.records
+    }
+}
+
+impl Write for Golden {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (seen, more) = &*self.0;
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for piece in bytes.split_inclusive(|b| *b == b'\n') {
+            seen.rest.extend_from_slice(piece);
+            if piece.ends_with(b"\n") {
+                let golden = format!("{{\"record\":{}}}\n", seen.records);
+                if seen.wrong.is_none() && seen.rest != golden.as_bytes() {
+                    let line = String::from_utf8_lossy(&seen.rest).into_owned();
+                    seen.wrong = Some(format!("{line:?} instead of {golden:?}"));
+                }
+                seen.rest.clear();
+                seen.records += 1;
+            }
+        }
+        more.notify_all();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -373,21 +454,23 @@ pub fn alone() -> MutexGuard<'static, ()> {
     WARM.get_or_init(|| {
         let attack = Attack::transform(&crate::wat::transform(&crate::wat::Guest::default()), "");
         let permits = Permits::per_core();
-        let neighbour = Neighbour::start(&permits);
+        let neighbour = Neighbour::start(&permits, NEIGHBOURS_RATE);
+        neighbour.expect_next_record();
         let outcome = attack.run_whole(&shared_engine(), permits);
-        neighbour.expect_golden();
+        neighbour.expect_golden_until_stopped();
         assert_eq!(outcome.ending, Ending::Finished);
         assert_eq!(outcome.out, ["a", "b", "x1", "c", "d"]);
     });
     alone
 }
 
-/// The oracle around an attack of any kind: alone with the neighbour, which is at work from its beginning.
+/// The oracle around an attack of any kind: alone with the neighbour, which computes from before it until after it.
+#[must_use = "it says nothing until it is asked"]
 pub struct Watch {
     before: Left,
-    neighbour: Neighbour,
-    /// Those of the neighbour, for a job that attacks to share.
+    neighbour: Option<Neighbour>,
     permits: Permits,
+    // Last: the next one begins when all else is gone.
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -399,21 +482,44 @@ impl Watch {
 
     /// The same, by who is alone already and has made what it needs.
     pub fn by(alone: MutexGuard<'static, ()>) -> Watch {
+        Watch::with(alone, Permits::per_core())
+    }
+
+    /// The same by these permits.
+    pub fn with(alone: MutexGuard<'static, ()>, permits: Permits) -> Watch {
         let before = Left::now();
-        let permits = Permits::per_core();
+        let neighbour = Neighbour::start(&permits, NEIGHBOURS_RATE);
+        neighbour.expect_next_record();
         Watch {
             before,
-            neighbour: Neighbour::start(&permits),
+            neighbour: Some(neighbour),
             permits,
             _alone: alone,
         }
     }
 
-    /// The neighbour's output is its golden, so is that of one who comes now, and nothing is left behind.
-    pub fn expect_unharmed(self) {
-        self.neighbour.expect_golden();
-        Neighbour::start(&self.permits).expect_golden();
+    /// Those of the neighbour, for a job that attacks to share.
+    pub fn permits(&self) -> Permits {
+        self.permits.clone()
+    }
+
+    /// The neighbour goes on, its output is its golden, and when it is gone, too, nothing is left behind.
+    pub fn expect_unharmed(mut self) {
+        if let Some(neighbour) = self.neighbour.take() {
+            neighbour.expect_next_record();
+            neighbour.expect_golden_until_stopped();
+        }
         self.before.expect_nothing_new();
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let asked = self.neighbour.is_none();
+        assert!(
+            asked || std::thread::panicking(),
+            "nobody asked what the attack left"
+        );
     }
 }
 

@@ -5,7 +5,6 @@ use std::os::unix::fs::symlink;
 
 use wasmill::config::Operator;
 use wasmill::reach::{Access, Reach};
-use wasmill::runtime::permits::Permits;
 
 use crate::host::{Attack, Ending, Watch, alone, shared_engine};
 
@@ -46,7 +45,7 @@ pub fn bounded(job: &str, prepare: impl Fn(&std::path::Path)) -> (Ending, tempfi
     };
     fs::create_dir(folder.path().join("out")).expect("a folder");
     prepare(folder.path());
-    let outcome = attack.run_in(folder.path(), &shared_engine(), Permits::per_core());
+    let outcome = attack.run_in(folder.path(), &shared_engine(), watch.permits());
     watch.expect_unharmed();
     (outcome.ending, folder)
 }
@@ -221,7 +220,7 @@ fn s05_a_checkpoint_of_another_job_is_refused_and_left_alone() {
     let run = |attack: &Attack| {
         fs::write(folder.path().join("job.toml"), &attack.job).expect("a scratch file");
         attack
-            .run_in(folder.path(), &shared_engine(), Permits::per_core())
+            .run_in(folder.path(), &shared_engine(), watch.permits())
             .ending
     };
     assert_eq!(run(&attack), Ending::Finished);

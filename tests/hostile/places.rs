@@ -40,7 +40,7 @@ fn all_refused<'a>(jobs: impl IntoIterator<Item = &'a str>, plugin: &str) -> Vec
     let folder = attack.folder();
     let one = |job: &str| {
         fs::write(folder.path().join("job.toml"), job).expect("a scratch file");
-        let outcome = attack.run_in(folder.path(), &shared_engine(), Permits::per_core());
+        let outcome = attack.run_in(folder.path(), &shared_engine(), watch.permits());
         match outcome.ending {
             Ending::Refused(said) => said,
             other => panic!("it should have been refused: {other:?}\n{job:.2000}"),
@@ -71,7 +71,7 @@ fn j03_plugins_are_regular_files_wherever_they_are() {
     for path in ["/dev/zero", "/dev/null", "/dev/stdin", "pipe", "folder"] {
         let job = attack.job.replace("mine.wasm", path);
         fs::write(folder.path().join("job.toml"), job).expect("a scratch file");
-        let outcome = attack.run_in(folder.path(), &shared_engine(), Permits::per_core());
+        let outcome = attack.run_in(folder.path(), &shared_engine(), watch.permits());
         let said = words(outcome.ending);
         let why = said.contains("it is no regular file") || said.contains("starting with");
         assert!(why && said.contains("job.toml:"), "{path}: {said}");
@@ -92,7 +92,7 @@ fn j03_sources_and_tables_never_wait_for_what_has_no_end() {
         for path in ["/dev/zero", "/dev/random", "pipe", "folder"] {
             let job = attack.job.replace("PATH", path);
             fs::write(folder.path().join("job.toml"), job).expect("a scratch file");
-            let outcome = attack.run_in(folder.path(), &shared_engine(), Permits::per_core());
+            let outcome = attack.run_in(folder.path(), &shared_engine(), watch.permits());
             assert!(!words(outcome.ending).is_empty(), "{path}");
         }
     }
@@ -135,7 +135,7 @@ fn j04_a_sink_writes_over_nothing_that_is_not_its_own() {
     let folder = attack.folder();
     let run = |job: &str| {
         fs::write(folder.path().join("job.toml"), job).expect("a scratch file");
-        let outcome = attack.run_in(folder.path(), &shared_engine(), Permits::per_core());
+        let outcome = attack.run_in(folder.path(), &shared_engine(), watch.permits());
         outcome.ending
     };
     assert_eq!(run(&attack.job), Ending::Finished);
@@ -201,7 +201,7 @@ fn j05_a_file_that_grows_faster_than_it_is_read_ends_where_it_was_when_it_was_op
                 }
                 written
             });
-            let outcome = attack.run_in(folder.path(), &shared_engine(), Permits::per_core());
+            let outcome = attack.run_in(folder.path(), &shared_engine(), watch.permits());
             stop.store(true, Ordering::Relaxed);
             assert_eq!(outcome.ending, Ending::Finished);
             let written = writer.join().expect("no panic");
@@ -411,10 +411,10 @@ fn j07_a_file_of_too_much_is_refused_in_bounded_words_and_two_mistakes_are_both_
     let alone = alone();
     let attack = Attack::job("");
     let folder = attack.folder();
-    let all = || {
+    let all = |permits: &Permits| {
         for job in &jobs {
             fs::write(folder.path().join("job.toml"), job).expect("a scratch file");
-            let outcome = attack.run_in(folder.path(), &shared_engine(), Permits::per_core());
+            let outcome = attack.run_in(folder.path(), &shared_engine(), permits.clone());
             let Ending::Refused(said) = outcome.ending else {
                 panic!("it should have been refused: {job:.300}")
             };
@@ -423,10 +423,10 @@ fn j07_a_file_of_too_much_is_refused_in_bounded_words_and_two_mistakes_are_both_
         }
     };
     // What an allocator keeps of them it has after some times: nothing comes to it.
-    (0..3).for_each(|_| all());
+    (0..3).for_each(|_| all(&Permits::per_core()));
     let watch = Watch::by(alone);
     let peak = Peak::start_alone();
-    all();
+    all(&watch.permits());
     let grown = peak.bytes();
     assert!(grown < 1 << 30, "{} MiB for a few job files", grown >> 20);
     watch.expect_unharmed();

@@ -55,7 +55,7 @@ struct Kept {
 
 impl Kept {
     /// And a watch over this process, from when it has been gone on from.
-    fn new() -> (Kept, Watch) {
+    fn watched() -> (Kept, Watch) {
         let alone = alone();
         let good = "{\"k\":\"k0\",\"v\":1,\"t\":1}\n";
         let attack = Attack::job(JOB).file("in.jsonl", input(good).as_bytes());
@@ -172,7 +172,7 @@ fn places(len: usize, count: usize) -> impl Iterator<Item = usize> {
 
 #[test]
 fn s01_s02_a_checkpoint_that_was_cut_or_changed_anywhere_is_passed_over() {
-    let (kept, watch) = Kept::new();
+    let (kept, watch) = Kept::watched();
     let newest = kept.manifests()[1];
     for at in places(newest.1.len(), 6) {
         kept.goes_on(&format!("cut at {at}"), |_| {
@@ -211,7 +211,7 @@ fn s01_s02_a_checkpoint_that_was_cut_or_changed_anywhere_is_passed_over() {
 
 #[test]
 fn s03_s04_s06_what_stands_in_a_checkpoints_place_is_not_taken_for_it() {
-    let (kept, watch) = Kept::new();
+    let (kept, watch) = Kept::watched();
     let manifests: Vec<_> = kept.manifests().into_iter().cloned().collect();
     let (older, newest) = (&manifests[0], &manifests[1]);
     let write = |path: &Path, bytes: &[u8]| fs::write(path, bytes).expect("a scratch file");
@@ -282,7 +282,7 @@ fn s03_s04_s06_what_stands_in_a_checkpoints_place_is_not_taken_for_it() {
 
 #[test]
 fn s07_s08_s11_input_that_shrank_a_folder_of_yesterday_and_litter_lose_nothing_without_a_word() {
-    let (kept, watch) = Kept::new();
+    let (kept, watch) = Kept::watched();
     let file = kept.folder.path().join("in.jsonl");
     let whole = fs::read(&file).expect("the input");
     kept.refuses("input shrank", "in.jsonl", |_| {
