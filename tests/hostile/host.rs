@@ -203,21 +203,11 @@ impl Attack {
 
     /// Runs it; who calls has begun a watch.
     pub fn run_in(&self, folder: &Path, engine: &Engine, permits: Permits) -> Outcome {
-        self.start_in(folder, engine, permits, || {})
+        self.run_changed(folder, engine, permits, || {})
     }
 
     /// The same; `change` comes between the plan and the start.
     pub fn run_changed(
-        &self,
-        folder: &Path,
-        engine: &Engine,
-        permits: Permits,
-        change: impl FnOnce(),
-    ) -> Outcome {
-        self.start_in(folder, engine, permits, change)
-    }
-
-    fn start_in(
         &self,
         folder: &Path,
         engine: &Engine,
