@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::shell;
+use crate::{shell, tools};
 
 /// The target of all guests: no imports but the contract's.
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -28,6 +28,7 @@ pub fn build() -> Result<Vec<Built>> {
     if packages.is_empty() {
         bail!("no workspace package has a cdylib target: there is no plugin to compile");
     }
+    tools::wasm_target(TARGET)?;
     let mut args = vec!["build", "--profile", PROFILE, "--target", TARGET];
     for (package, _) in &packages {
         args.extend(["--package", package.as_str()]);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::shell;
 
@@ -41,4 +41,28 @@ pub fn cargo_deny() -> Result<PathBuf> {
     shell::run(&mut install).context("install cargo-deny, which the licence check needs")?;
     std::fs::remove_dir_all(root.join("build")).context("clear what cargo-deny was built in")?;
     Ok(own)
+}
+
+/// Sees to it that guests can be compiled: rustup brings what rust-toolchain.toml names when it installs a tool-chain,
+/// but adds nothing to one of that version that is there already.
+pub fn wasm_target(target: &str) -> Result<()> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or("rustc".into());
+    let there = || -> Result<bool> {
+        let args = ["--print", "target-libdir", "--target", target];
+        let folder = shell::output(&mut shell::command(&rustc, &args))?;
+        Ok(PathBuf::from(folder.trim()).is_dir())
+    };
+    if there()? {
+        return Ok(());
+    }
+    println!("the target {target} is not here: rustup adds it …");
+    shell::run(&mut shell::command("rustup", &["target", "add", target])).with_context(|| {
+        format!("add {target} to the tool-chain, which plugins are compiled for")
+    })?;
+    if !there()? {
+        bail!(
+            "rustup added {target}, but not to the tool-chain at work ({rustc:?}): set no RUSTC, no +TOOLCHAIN"
+        );
+    }
+    Ok(())
 }
