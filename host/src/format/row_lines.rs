@@ -74,32 +74,37 @@ impl Piece {
 /// Copies a part of the data to a place; the place behind it. Up to a large block from the place on may be written over.
 #[inline]
 fn copy(out: &mut [u8], at: usize, data: &[u8], start: usize, len: usize) -> usize {
-    let in_block = copy_block::<BLOCK>(out, at, data, start, len);
-    if !in_block && !copy_block::<LARGE>(out, at, data, start, len) {
+    let in_block = copy_block::<1>(out, at, data, start, len);
+    if !in_block && !copy_block::<{ LARGE / BLOCK }>(out, at, data, start, len) {
         out[at..at + len].copy_from_slice(&data[start..start + len]);
     }
     at + len
 }
 
-/// Copies it as a whole block, if it is in one and the data reaches as far.
+/// Copies it as so many whole blocks, if it is in them and the data reaches as far.
+///
+/// A block goes through a number, not from slice to slice: of copies of slices on several branches the compiler makes one
+/// call of `memcpy` with a length, which is what blocks are to avoid.
 #[inline]
-fn copy_block<const SIZE: usize>(
+fn copy_block<const BLOCKS: usize>(
     out: &mut [u8],
     at: usize,
     data: &[u8],
     start: usize,
     len: usize,
 ) -> bool {
-    let block = data
-        .get(start..)
-        .and_then(|data| data.first_chunk::<SIZE>());
-    match block.filter(|_| len <= SIZE) {
-        Some(block) => {
-            out[at..at + SIZE].copy_from_slice(block);
-            true
-        }
-        None => false,
+    let size = BLOCKS * BLOCK;
+    if len > size {
+        return false;
     }
+    let Some(from) = data.get(start..).and_then(|data| data.get(..size)) else {
+        return false;
+    };
+    let (from, to) = (from.as_chunks::<BLOCK>().0, &mut out[at..at + size]);
+    for (to, from) in to.as_chunks_mut::<BLOCK>().0.iter_mut().zip(from) {
+        *to = u128::from_ne_bytes(*from).to_ne_bytes();
+    }
+    true
 }
 
 /// The bytes of all texts.
