@@ -1,6 +1,8 @@
-//! Windows alone, with a native count: what the engine itself costs a record.
+//! Windows alone, with a native count: what the engine itself costs a record; and with the plugin's, what it costs a job.
 //!
-//! `cargo bench -p wasmill --bench window`
+//! `cargo xtask plugins && cargo bench -p wasmill --bench window`
+
+#![expect(clippy::unwrap_used, reason = "a bench that cannot run may panic")]
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -9,7 +11,10 @@ use std::time::Duration;
 use arrow_array::{BinaryArray, Int64Array};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wasmill::config::plan::Port;
-use wasmill::plugin::{Added, Aggregate, Fault, Finished, Rejected, TimeDomain};
+use wasmill::plugin::{
+    Added, Aggregate, CacheDir, Compiler, Engine, EngineOptions, Fault, Finished, InstanceTag,
+    Limits, LoadOptions, Rejected, TimeDomain,
+};
 use wasmill::record::{Batch, Blobs, Form, Value, Windows};
 use wasmill::step::{Boundary, Output, Progress, Step, StepError};
 use wasmill::time::Watermark;
@@ -88,7 +93,36 @@ impl Output for Sink {
     fn count_late(&mut self, _: u64) {}
 }
 
+/// The standard plugin's count.
+fn std_count() -> Box<dyn Aggregate> {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../target/plugins/wasmill-std.wasm"
+    );
+    let bytes = std::fs::read(path).expect("cargo xtask plugins puts it there");
+    let engine = Engine::new(EngineOptions {
+        cache: CacheDir::Off,
+        ..EngineOptions::new(Compiler::InProcess)
+    });
+    let options = LoadOptions {
+        name: "std".into(),
+        limits: Limits::default(),
+    };
+    let plugin = engine.unwrap().load(&bytes, &options).unwrap();
+    let descriptor = plugin.open("count", "{}").unwrap();
+    let tag = InstanceTag {
+        job: "bench".into(),
+        step: "step".into(),
+        partition: 0,
+    };
+    plugin.aggregate("count", "{}", &descriptor, tag).unwrap()
+}
+
 fn step(kind: WindowKind) -> WindowStep {
+    step_with(kind, Box::new(Count))
+}
+
+fn step_with(kind: WindowKind, function: Box<dyn Aggregate>) -> WindowStep {
     let spec = WindowSpec {
         kind,
         time: TimeDomain::Event,
@@ -102,7 +136,7 @@ fn step(kind: WindowKind) -> WindowStep {
         order_dependent: false,
         state_version: 1,
     };
-    WindowStep::new(spec, Box::new(Count), facts, WindowLimits::default()).expect("a sound spec")
+    WindowStep::new(spec, function, facts, WindowLimits::default()).expect("a sound spec")
 }
 
 const BATCH: usize = 4096;
@@ -233,25 +267,37 @@ fn windows(c: &mut Criterion) {
             100.0,
         ),
     ];
-    for (name, kind, keys, per_ms) in cases {
+    let plain = cases.iter().cloned().map(|case| (case, false));
+    // Many keys against few, as jobs have them: with a plugin.
+    let guest = [cases[0].clone(), cases[2].clone()];
+    let guest = guest.into_iter().map(|case| (case, true));
+    for ((name, kind, keys, per_ms), guest) in plain.chain(guest) {
+        let name = match guest {
+            true => format!("{name}, std.count"),
+            false => name.to_owned(),
+        };
         let records = if keys >= 1_000_000 { 2 << 20 } else { 1 << 20 };
         let input = batches(records, keys, per_ms);
         group.throughput(Throughput::Elements(records as u64));
+        let new = || match guest {
+            true => step_with(kind.clone(), std_count()),
+            false => step(kind.clone()),
+        };
+        // Many keys: time the steady state, not the growing of tables.
+        let mut grown = (keys >= 1_000_000).then(|| {
+            let mut step = new();
+            run(&mut step, &input);
+            step
+        });
+        let mut once = || {
+            let mut fresh = None;
+            let step = grown.as_mut().unwrap_or_else(|| fresh.insert(new()));
+            let start = cpu();
+            black_box(run(step, &input));
+            cpu() - start
+        };
         group.bench_function(name, |b| {
-            b.iter_custom(|times| {
-                (0..times)
-                    .map(|_| {
-                        let mut step = step(kind.clone());
-                        // Many keys: time the steady state, not the growing of tables.
-                        if keys >= 1_000_000 {
-                            run(&mut step, &input);
-                        }
-                        let start = cpu();
-                        black_box(run(&mut step, &input));
-                        cpu() - start
-                    })
-                    .sum()
-            });
+            b.iter_custom(|times| (0..times).map(|_| once()).sum());
         });
     }
     group.finish();

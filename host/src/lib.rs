@@ -9,6 +9,7 @@
 //! promise to stay as they are.
 
 mod large_pages;
+mod prefetch;
 #[doc(hidden)]
 pub mod printable;
 #[doc(hidden)]

@@ -20,8 +20,8 @@ use crate::step::{Output, StepError};
 /// Pairs of row and window a call of `add`: bounds memory where windows overlap much.
 pub(super) const PAIRS_A_CALL: usize = 1 << 16;
 
-/// Rows whose groups are guessed together: what a guess touches is still in the nearest cache when it is checked.
-const GUESSES: usize = 256;
+/// Rows between asking for a place and using it: work on so many takes longer than memory takes to answer.
+const AHEAD: usize = 32;
 
 /// A group that the batch touches.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +69,6 @@ pub(super) struct FixedWindows {
     locals: Vec<Local>,
     round: Round,
     accs: Blobs,
-    guesses: Vec<u32>,
     /// Groups that may still be taken back.
     pub(super) expected: usize,
     /// Some of them may be older than others of their name.
@@ -118,7 +117,6 @@ impl FixedWindows {
             locals: Vec::new(),
             round: Round::default(),
             accs: Blobs::default(),
-            guesses: Vec::new(),
             expected: 0,
             expects_older: true,
         }
@@ -238,28 +236,37 @@ impl FixedWindows {
             left_out.late.extend_from_slice(rows);
             return;
         };
-        let mut guesses = std::mem::take(&mut self.guesses);
         self.round.rows.extend_from_slice(rows);
         self.round.groups.reserve(rows.len());
         let keys = batch.keys.as_ref();
-        for rows in rows.chunks(GUESSES) {
-            let w = &self.windows[window as usize];
-            w.guess(
-                rows.iter().map(|row| arrivals.hashes[*row as usize]),
-                &mut guesses,
-            );
-            for (&row, &guess) in rows.iter().zip(&guesses) {
-                let key = key_of(keys, row as usize);
-                let w = &mut self.windows[window as usize];
-                let (group, born) = match w.is(guess, key) {
-                    true => (guess - 1, false),
-                    false => w.group(arrivals.hashes[row as usize], key, init),
-                };
-                let local = self.local(window, group, born);
-                self.round.groups.push(local);
-            }
+        let hash = |row: &u32| arrivals.hashes[*row as usize];
+        // A row's slot is asked for two distances ahead, its group one.
+        let w = &self.windows[window as usize];
+        rows.iter()
+            .take(2 * AHEAD)
+            .for_each(|row| w.prefetch(hash(row)));
+        let mut guesses = [0; AHEAD];
+        for (guess, row) in guesses.iter_mut().zip(rows) {
+            *guess = w.guess(hash(row));
         }
-        self.guesses = guesses;
+        for (at, &row) in rows.iter().enumerate() {
+            let w = &mut self.windows[window as usize];
+            let next = &mut guesses[at % AHEAD];
+            let guess = *next;
+            if let Some(row) = rows.get(at + AHEAD) {
+                *next = w.guess(hash(row));
+            }
+            if let Some(row) = rows.get(at + 2 * AHEAD) {
+                w.prefetch(hash(row));
+            }
+            let key = key_of(keys, row as usize);
+            let (group, born) = match w.is(guess, key) {
+                true => (guess - 1, false),
+                false => w.group(arrivals.hashes[row as usize], key, init),
+            };
+            let local = self.local(window, group, born);
+            self.round.groups.push(local);
+        }
     }
 
     /// Like `assign`, window by window: a record goes to all its windows that are not past, and is late if they all
@@ -373,7 +380,7 @@ impl FixedWindows {
     #[inline]
     fn local(&mut self, window: u32, group: u32, born: bool) -> u32 {
         let w = &mut self.windows[window as usize];
-        let g = &mut w.groups[group as usize];
+        let g = &mut w.groups[group];
         self.groups += usize::from(born);
         if g.stamp != self.stamp {
             w.touched = self.stamp;
@@ -403,7 +410,7 @@ impl FixedWindows {
     fn restart_stamps(&mut self) {
         for w in &mut self.windows {
             w.touched = 0;
-            w.groups.iter_mut().for_each(|g| g.stamp = 0);
+            (0..w.groups.len() as u32).for_each(|g| w.groups[g].stamp = 0);
         }
         self.stamps = Stamps::default();
         self.stamp = self.stamps.without_batch();
@@ -429,7 +436,7 @@ impl FixedWindows {
         let w = &mut self.windows[window as usize];
         let stamp = self.stamps.without_batch();
         w.touched = w.touched.max(stamp);
-        let g = &mut w.groups[group as usize];
+        let g = &mut w.groups[group];
         g.stamp = g.stamp.max(stamp);
     }
 
@@ -519,7 +526,7 @@ impl FixedWindows {
                 if number[l] == u32::MAX {
                     number[l] = round.members.len() as u32;
                     round.members.push(local);
-                    count[l] = window.groups[group as usize].count;
+                    count[l] = window.groups[group].count;
                 }
                 round.rows.push(row);
                 round.groups.push(number[l]);
@@ -552,7 +559,7 @@ impl FixedWindows {
         let place = |local: &u32| {
             let Local { window, group, .. } = self.locals[*local as usize];
             let w = &self.windows[window as usize];
-            (w.end, w.groups[group as usize].key.get(&w.arena))
+            (w.end, w.groups[group].key.get(&w.arena))
         };
         fired.sort_by(|a, b| place(a).cmp(&place(b)));
         for local in fired.iter() {
@@ -592,7 +599,7 @@ impl FixedWindows {
     }
 
     fn is_unborn(&self, window: u32, group: u32) -> bool {
-        let g = &self.windows[window as usize].groups[group as usize];
+        let g = &self.windows[window as usize].groups[group];
         g.stamp == self.stamp && {
             let local = self.locals[g.local as usize];
             local.born && !local.kept
@@ -604,7 +611,7 @@ impl FixedWindows {
         let w = &mut self.windows[window as usize];
         core.results.push(w.pane(group));
         let discards = core.discards();
-        let g = &mut w.groups[group as usize];
+        let g = &mut w.groups[group];
         let changes = g.count > 0 || discards;
         if g.count > 0 {
             g.count = 0;
@@ -613,7 +620,7 @@ impl FixedWindows {
         if discards {
             w.set_newest(group, NO_TIMESTAMP);
             let init = core.init()?;
-            w.accs.set(group as usize, &init);
+            w.groups.set_acc(group, &init);
         }
         if changes {
             self.mark(window, group);
@@ -634,8 +641,8 @@ impl FixedWindows {
             .chunk_by(|a, b| local(a).window == local(b).window)
         {
             let window = &self.windows[local(&run[0]).window as usize];
-            let groups = run.iter().map(|member| local(member).group as usize);
-            window.accs.gather(groups, &mut self.accs);
+            let groups = run.iter().map(|member| local(member).group);
+            window.groups.gather(groups, &mut self.accs);
         }
         core.try_round(batch, round, &self.accs)
     }
@@ -646,8 +653,8 @@ impl FixedWindows {
             let local = &mut self.locals[*member as usize];
             local.kept = true;
             self.windows[local.window as usize]
-                .accs
-                .set(local.group as usize, acc);
+                .groups
+                .set_acc(local.group, acc);
         }
         let (global, tracks) = (matches!(self.shape, Shape::Global), core.tracks_changes());
         if !global && !tracks {
@@ -660,7 +667,7 @@ impl FixedWindows {
                 let time = arrivals.times[*row as usize];
                 w.set_newest(local.group, w.newest(local.group).max(time));
             }
-            let g = &mut w.groups[local.group as usize];
+            let g = &mut w.groups[local.group];
             g.count += u64::from(tracks);
             if tracks && g.count == 1 {
                 self.changed += 1;

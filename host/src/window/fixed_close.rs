@@ -197,7 +197,7 @@ impl FixedWindows {
                 let mut dirty = std::mem::take(&mut w.dirty);
                 dirty.sort_unstable();
                 dirty.dedup();
-                dirty.retain(|g| w.groups[*g as usize].count > 0);
+                dirty.retain(|g| w.groups[*g].count > 0);
                 dirty
             }
         };

@@ -159,7 +159,7 @@ impl FixedWindows {
         let group = SpilledGroup::read(value);
         let w = &mut self.windows[window as usize];
         let (at, _) = w.group(hash, key, group.acc);
-        let g = &mut w.groups[at as usize];
+        let g = &mut w.groups[at];
         (g.stamp, g.count) = (group.stamp, group.count);
         w.set_newest(at, group.newest);
         self.spilled -= 1;
@@ -185,7 +185,7 @@ impl FixedWindows {
         let sliced = self.is_sliced();
         let all = || self.by_end.values().map(|w| &self.windows[*w as usize]);
         let mut stamps: Vec<u32> = Vec::with_capacity(in_memory);
-        stamps.extend(all().flat_map(|w| &w.groups).map(|g| g.stamp));
+        stamps.extend(all().flat_map(|w| w.groups.iter()).map(|g| g.stamp));
         let leave = in_memory - keep;
         let (_, &mut newest, _) = stamps.select_nth_unstable(leave.min(in_memory - 1));
         // Of those with the stamp at the border, so many leave.
@@ -197,7 +197,7 @@ impl FixedWindows {
         for &at in self.by_end.values() {
             let w = &mut self.windows[at as usize];
             let mut gone: Vec<u32> = Vec::new();
-            for (i, g) in (0..).zip(&w.groups) {
+            for (i, g) in (0..).zip(w.groups.iter()) {
                 // Of slices, those with late records are asked for at the next boundary.
                 let leaves = g.stamp < newest || g.stamp == newest && border > 0;
                 if leaves && !(sliced && g.count > 0) {
@@ -210,14 +210,14 @@ impl FixedWindows {
             }
             w.sort(&mut gone);
             for &group in &gone {
-                let g = &w.groups[group as usize];
+                let g = &w.groups[group];
                 name.clear();
                 put_name(&mut name, kind, w.start, w.key(group));
                 let spilled = SpilledGroup {
                     stamp: g.stamp,
                     count: g.count,
                     newest: w.newest(group),
-                    acc: w.accs.get(group as usize),
+                    acc: w.groups.acc(group),
                 };
                 spilled.put(&mut value);
                 leaving.set(&name, &value)?;

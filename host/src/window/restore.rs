@@ -11,6 +11,9 @@ use crate::record::Blobs;
 use crate::state::StateRef;
 use crate::step::StepError;
 
+/// Groups that come between asking for a place and using it.
+const AHEAD: usize = 32;
+
 impl Core {
     /// Brings accumulators of one version up to date.
     pub(super) fn migrated<'a>(
@@ -121,7 +124,6 @@ impl FixedWindows {
         let accs = core.migrated(version, &accs)?;
         let hashes: Vec<u64> = groups.iter().map(|g| core.hasher.hash(g.key)).collect();
         let (mut from, mut taken) = (0, 0);
-        let mut guesses = Vec::new();
         for of_window in groups.chunk_by(|a, b| (a.start, a.end) == (b.start, b.end)) {
             let (start, end) = (of_window[0].start, of_window[0].end);
             if !self.holds(start, end) {
@@ -133,14 +135,15 @@ impl FixedWindows {
             self.expected = self.expected.saturating_sub(of_window.len());
             let until = from + of_window.len();
             let hashes = &hashes[from..until];
-            // Brings the places where they belong near, all at once.
-            self.windows[window as usize].guess(hashes.iter().copied(), &mut guesses);
             let below = self.below(core, window, of_window, hashes)?;
             for (at, group) in of_window.iter().enumerate() {
                 if below.get(at).copied().unwrap_or(false) {
                     continue;
                 }
                 let w = &mut self.windows[window as usize];
+                if let Some(&hash) = hashes.get(at + AHEAD) {
+                    w.prefetch(hash);
+                }
                 let (number, born) = w.group(hashes[at], group.key, &accs[from + at]);
                 if !born {
                     continue;
@@ -148,7 +151,7 @@ impl FixedWindows {
                 taken += 1;
                 self.groups += 1;
                 w.set_newest(number, group.newest);
-                let g = &mut w.groups[number as usize];
+                let g = &mut w.groups[number];
                 if core.tracks_changes() && group.count > 0 {
                     g.count = group.count;
                     self.changed += 1;

@@ -118,7 +118,7 @@ impl SlicedWindows {
                 for slice in std::mem::take(&mut self.slices.dirty) {
                     let groups = std::mem::take(&mut self.slices.windows[slice as usize].dirty);
                     for group in groups {
-                        self.slices.windows[slice as usize].groups[group as usize].count = 0;
+                        self.slices.windows[slice as usize].groups[group].count = 0;
                         self.slices.mark(slice, group);
                     }
                 }
@@ -281,7 +281,7 @@ impl SlicedWindows {
             let (member, new) = firing.merged.group(hash, key, acc);
             if !new {
                 members.push(member);
-                left.push(firing.merged.accs.get(member as usize));
+                left.push(firing.merged.groups.acc(member));
                 right.push(acc);
             }
         };
@@ -289,7 +289,7 @@ impl SlicedWindows {
             None => {
                 for group in (firing.done..slice.groups.len()).take(GROUPS_A_CALL) {
                     let key = slice.key(group as u32);
-                    take(core.hasher.hash(key), key, slice.accs.get(group));
+                    take(core.hasher.hash(key), key, slice.groups.acc(group as u32));
                 }
                 firing.done += GROUPS_A_CALL;
                 firing.done >= slice.groups.len()
@@ -300,7 +300,7 @@ impl SlicedWindows {
                     let key = key.as_deref();
                     let hash = core.hasher.hash(key);
                     if let Some(group) = slice.find(hash, key) {
-                        take(hash, key, slice.accs.get(group as usize));
+                        take(hash, key, slice.groups.acc(group));
                     } else if slice.spilled.groups > 0 {
                         let mut name = Vec::new();
                         put_name(&mut name, SLICE, slice.start, key);
@@ -322,7 +322,7 @@ impl SlicedWindows {
         if !members.is_empty() {
             let merged = core.merge(&left, &right)?;
             for (member, acc) in members.iter().zip(merged.iter()) {
-                firing.merged.accs.set(*member as usize, acc);
+                firing.merged.groups.set_acc(*member, acc);
             }
         }
         if finished {

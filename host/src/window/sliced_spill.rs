@@ -76,7 +76,7 @@ impl Cursor {
         let in_memory = self.next(core, slices)?.is_some_and(|next| next.0);
         if in_memory {
             let group = self.groups.pop().unwrap_or_default();
-            return Ok(w.accs.get(group as usize).to_vec());
+            return Ok(w.groups.acc(group).to_vec());
         }
         let acc = self.scan.peek(core, w)?;
         let acc = acc.map(|(entry, _)| SpilledGroup::read(&entry.value).acc.to_vec());

@@ -94,11 +94,11 @@ impl FixedWindows {
             if w.spilled.groups > 0 {
                 spilled.push(window);
             }
-            for (at, group) in w.groups.iter().enumerate() {
+            for (at, group) in (0..).zip(w.groups.iter()) {
                 if !whole && group.stamp <= clean {
                     continue;
                 }
-                let (key, acc) = (group.key.get(&w.arena), w.accs.get(at));
+                let (key, acc) = (group.key.get(&w.arena), w.groups.acc(at));
                 let state = if sliced {
                     let flags = u8::from(group.count > 0);
                     let start = w.start;
