@@ -20,8 +20,9 @@ use crate::step::{Output, StepError};
 /// Pairs of row and window a call of `add`: bounds memory where windows overlap much.
 pub(super) const PAIRS_A_CALL: usize = 1 << 16;
 
-/// Rows between asking for a place and using it: work on so many takes longer than memory takes to answer.
-const AHEAD: usize = 32;
+/// Rows whose groups are asked for together. Work on a block takes longer than memory takes to answer, and what was
+/// brought near for three of them is still there when it is needed.
+const BLOCK: usize = 32;
 
 /// A group that the batch touches.
 #[derive(Clone, Copy, Debug)]
@@ -240,32 +241,27 @@ impl FixedWindows {
         self.round.groups.reserve(rows.len());
         let keys = batch.keys.as_ref();
         let hash = |row: &u32| arrivals.hashes[*row as usize];
-        // A row's slot is asked for two distances ahead, its group one.
+        // While a block of rows is worked at, the groups of the next are on their way, and the slots of the one after it.
+        let block = |k: usize| rows.chunks(BLOCK).nth(k).unwrap_or_default();
+        let mut coming = [0; BLOCK];
         let w = &self.windows[window as usize];
-        rows.iter()
-            .take(2 * AHEAD)
-            .for_each(|row| w.prefetch(hash(row)));
-        let mut guesses = [0; AHEAD];
-        for (guess, row) in guesses.iter_mut().zip(rows) {
-            *guess = w.guess(hash(row));
-        }
-        for (at, &row) in rows.iter().enumerate() {
-            let w = &mut self.windows[window as usize];
-            let next = &mut guesses[at % AHEAD];
-            let guess = *next;
-            if let Some(row) = rows.get(at + AHEAD) {
-                *next = w.guess(hash(row));
+        w.prefetch(block(0).iter().chain(block(1)).map(hash));
+        w.guess(block(0).iter().map(hash), &mut coming);
+        for (k, rows) in rows.chunks(BLOCK).enumerate() {
+            let guesses = coming;
+            let w = &self.windows[window as usize];
+            w.prefetch(block(k + 2).iter().map(hash));
+            w.guess(block(k + 1).iter().map(hash), &mut coming);
+            for (&row, guess) in rows.iter().zip(guesses) {
+                let key = key_of(keys, row as usize);
+                let w = &mut self.windows[window as usize];
+                let (group, born) = match w.is(guess, key) {
+                    true => (guess - 1, false),
+                    false => w.group(arrivals.hashes[row as usize], key, init),
+                };
+                let local = self.local(window, group, born);
+                self.round.groups.push(local);
             }
-            if let Some(row) = rows.get(at + 2 * AHEAD) {
-                w.prefetch(hash(row));
-            }
-            let key = key_of(keys, row as usize);
-            let (group, born) = match w.is(guess, key) {
-                true => (guess - 1, false),
-                false => w.group(arrivals.hashes[row as usize], key, init),
-            };
-            let local = self.local(window, group, born);
-            self.round.groups.push(local);
         }
     }
 

@@ -100,23 +100,23 @@ impl Window {
             .grow_full(LARGE, |all| all.min(expected).max(all / 4));
     }
 
-    /// Asks for what a lookup looks at first to be brought near, if there is much.
+    /// Asks for what lookups look at first to be brought near, if there is much.
     #[inline]
-    pub fn prefetch(&self, hash: u64) {
+    pub fn prefetch(&self, hashes: impl Iterator<Item = u64>) {
         if self.groups.len() > MANY {
-            self.slots.prefetch(hash);
+            self.slots.prefetch(hashes);
         }
     }
 
-    /// A guess which group a hash is of, to be checked by `is`: the group's number plus one, or 0. Asks for that group to be
-    /// brought near, if there are many.
+    /// Guesses which groups hashes are of, to be checked by `is`: a group's number plus one, or 0. Asks for these groups to
+    /// be brought near, if there are many.
     #[inline]
-    pub fn guess(&self, hash: u64) -> u32 {
-        let guess = self.slots.guess(hash);
+    pub fn guess(&self, hashes: impl Iterator<Item = u64>, guesses: &mut [u32]) {
+        self.slots.guess(hashes, guesses);
         if self.groups.len() > MANY {
-            self.groups.prefetch(guess.wrapping_sub(1));
+            let groups = guesses.iter().map(|guess| guess.wrapping_sub(1));
+            groups.for_each(|group| self.groups.prefetch(group));
         }
-        guess
     }
 
     /// Whether a guess is right.
@@ -259,7 +259,9 @@ mod tests {
                 }
                 for (group, key) in list.iter().enumerate() {
                     proptest::prop_assert_eq!(window.find(hash(Some(key)), Some(key)), Some(group as u32));
-                    let guess = window.guess(hash(Some(key)));
+                    let mut guesses = [0];
+                    window.guess([hash(Some(key))].into_iter(), &mut guesses);
+                    let [guess] = guesses;
                     proptest::prop_assert_eq!(window.is(guess, Some(key)), guess as usize == group + 1);
                     proptest::prop_assert_eq!(window.groups.acc(group as u32), &key[..]);
                 }

@@ -141,9 +141,7 @@ impl FixedWindows {
                     continue;
                 }
                 let w = &mut self.windows[window as usize];
-                if let Some(&hash) = hashes.get(at + AHEAD) {
-                    w.prefetch(hash);
-                }
+                w.prefetch(hashes.get(at + AHEAD).copied().into_iter());
                 let (number, born) = w.group(hashes[at], group.key, &accs[from + at]);
                 if !born {
                     continue;

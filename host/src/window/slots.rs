@@ -96,25 +96,29 @@ impl Slots {
         (at + 1) & (self.lines - 1)
     }
 
-    /// Asks for a hash's line to be brought near.
+    /// Asks for the lines of hashes to be brought near.
     #[inline]
-    pub fn prefetch(&self, hash: u64) {
-        if let Some(line) = self.all().get(self.home(tag(hash))) {
-            prefetch(line);
+    pub fn prefetch(&self, hashes: impl Iterator<Item = u64>) {
+        let all = self.all();
+        for hash in hashes {
+            all.get(self.home(tag(hash))).into_iter().for_each(prefetch);
         }
     }
 
-    /// The group with this tag in its own line: its number plus one, or 0. Where two have the same tag it is any number.
+    /// For each hash the group with this tag in its own line: its number plus one, or 0. Where two have the same tag it is
+    /// any number.
     #[inline]
-    pub fn guess(&self, hash: u64) -> u32 {
-        let Some(line) = self.all().get(self.home(tag(hash))) else {
-            return 0;
-        };
-        // All eight without a branch: which of them it is no processor can guess.
-        (0..LINE).fold(0, |found, k| {
-            let same = line[k] == tag(hash);
-            found | (line[LINE + k] & u32::from(same).wrapping_neg())
-        })
+    pub fn guess(&self, hashes: impl Iterator<Item = u64>, guesses: &mut [u32]) {
+        let all = self.all();
+        for (guess, hash) in guesses.iter_mut().zip(hashes) {
+            *guess = all.get(self.home(tag(hash))).map_or(0, |line| {
+                // All eight without a branch: which of them it is no processor can guess.
+                (0..LINE).fold(0, |found, k| {
+                    let same = line[k] == tag(hash);
+                    found | (line[LINE + k] & u32::from(same).wrapping_neg())
+                })
+            });
+        }
     }
 
     /// The group with this hash that is the right one.
@@ -248,7 +252,9 @@ mod tests {
                         Some(hash) => {
                             proptest::prop_assert_eq!(slots.find(hash, |g| g == group), Some(group));
                             let alone = list.iter().flatten().filter(|h| **h == hash).count() == 1;
-                            let guess = slots.guess(hash);
+                            let mut guesses = [0];
+                            slots.guess([hash].into_iter(), &mut guesses);
+                            let [guess] = guesses;
                             proptest::prop_assert!(!alone || guess == 0 || guess == group + 1);
                         }
                         None => proptest::prop_assert_eq!(slots.find(0, |g| g == group), None),
