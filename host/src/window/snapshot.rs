@@ -114,7 +114,7 @@ impl FixedWindows {
                         start: w.start,
                         end: w.end,
                         count: group.count,
-                        newest: w.newest(at as u32),
+                        newest: w.newest(at),
                         acc,
                     })
                 };
