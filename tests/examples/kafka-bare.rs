@@ -26,7 +26,7 @@ fn main() -> Result<()> {
             latency(brokers, from, to, rate.parse()?, seconds.parse()?)
         }
         _ => bail!(
-            "produce BROKERS TOPIC COUNT lines|ints, consume BROKERS TOPIC COUNT, relay BROKERS IN OUT, or latency BROKERS IN OUT RATE SECONDS"
+            "produce BROKERS TOPIC COUNT lines|ints|mixed, consume BROKERS TOPIC COUNT, relay BROKERS IN OUT, or latency BROKERS IN OUT RATE SECONDS"
         ),
     }
 }
@@ -44,7 +44,7 @@ fn producer(brokers: &str) -> Result<BaseProducer> {
     Ok(producer)
 }
 
-/// Values of 100 bytes, or whole numbers below a million as text.
+/// Values of 100 bytes, or whole numbers below a million as text; `mixed`: each tenth is a word.
 fn produce(brokers: &str, topic: &str, count: u64, what: &str) -> Result<()> {
     let producer = producer(brokers)?;
     let name = CString::new(topic)?;
@@ -64,19 +64,23 @@ fn produce(brokers: &str, topic: &str, count: u64, what: &str) -> Result<()> {
             .wrapping_add(1_442_695_040_888_963_407);
         let digits = format!(
             "{:010}",
-            if what == "ints" {
+            if what != "lines" {
                 (random >> 33) % 1_000_000
             } else {
                 number
             }
         );
-        let value: &[u8] = if what == "ints" {
+        let value: &[u8] = if what != "lines" {
             digits.trim_start_matches('0').as_bytes()
         } else {
             line[6..16].copy_from_slice(digits.as_bytes());
             &line
         };
         let value = if value.is_empty() { b"0" } else { value };
+        let value: &[u8] = match what {
+            "mixed" if number % 10 == 9 => b"unknown",
+            _ => value,
+        };
         loop {
             // SAFETY: a live topic; the value is copied.
             let code = unsafe {

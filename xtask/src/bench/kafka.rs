@@ -54,7 +54,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         brokers: broker.address().to_owned(),
         folder,
     };
-    for topic in ["lines", "ints", "out", "lat-in", "lat-out"] {
+    for topic in ["lines", "ints", "mixed", "out", "lat-in", "lat-out"] {
         let mut create = tool("org.apache.kafka.tools.TopicCommand")?;
         create.args([
             "--bootstrap-server",
@@ -70,7 +70,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         bench.throughput(rounds)?;
     }
     if wanted("latency") {
-        bench.latency()?;
+        bench.latency(rounds)?;
     }
     if wanted("memory") {
         bench.memory()?;
@@ -112,8 +112,8 @@ impl Bench {
     /// neighbours on the same cores can only make it more.
     fn throughput(&self, rounds: usize) -> Result<()> {
         let count = RECORDS.to_string();
-        for (topic, what) in [("lines", "lines"), ("ints", "ints")] {
-            self.bare(&["produce", &self.brokers, topic, &count, what])?;
+        for what in ["lines", "ints", "mixed"] {
+            self.bare(&["produce", &self.brokers, what, &count, what])?;
         }
         let file = self.folder.join("lines.txt");
         write_lines(&file)?;
@@ -198,6 +198,13 @@ impl Bench {
                 CAST,
                 blackhole(),
             ),
+            job(
+                "cast, a tenth is no number, into nothing",
+                "on-error = \"skip\"",
+                &format!("{}\nheaders = false", self.topic("mixed")),
+                CAST,
+                blackhole(),
+            ),
             job("cast, keep half, into a topic", "", &ints, CAST, least()),
             job("epochs of 1 s, at least once", EVERY, &ints, CAST, least()),
             job(
@@ -237,34 +244,54 @@ impl Bench {
         Ok(cost)
     }
 
-    fn latency(&self) -> Result<()> {
-        let cast = "[step.cast]\nfrom = \"in\"\ntransform = \"std.parse-int\"";
-        let source = format!("{}\nstart = \"latest\"", self.kafka("topics = \"lat-in\""));
-        let every = "[checkpoint]\npath = \"CHECKPOINTS\"\nevery = \"1s\"";
-        let mut job = self.start(
-            "latency",
-            every,
-            &source,
-            cast,
-            &self.sink("lat-out", "at-least-once"),
-        )?;
-        std::thread::sleep(Duration::from_secs(2));
-        println!("latency topic -> cast -> topic, 100,000 records/s:");
-        self.measure_latency(&mut job)?;
-        let mut relay = Command::new(bare_program())
-            .args(["relay", &self.brokers, "lat-in", "lat-out"])
-            .spawn()
-            .context("start the bare relay")?;
-        std::thread::sleep(Duration::from_secs(2));
-        println!("the same with a bare consumer and producer in between:");
-        self.measure_latency(&mut relay)
+    /// Job and bare relay in turns, after a round that only makes the broker's code warm: its first seconds at this rate are
+    /// its own compiler's.
+    fn latency(&self, rounds: usize) -> Result<()> {
+        println!("latency topic -> cast -> topic, 100,000 records/s, ms:");
+        self.latency_of_job("warm-up")?;
+        self.latency_of_relay()?;
+        println!("round         job p50 / p99 / most     bare relay p50 / p99 / most");
+        let (mut jobs, mut relays) = (Vec::new(), Vec::new());
+        for round in 0..rounds.max(1) {
+            let name = format!("latency-{round}");
+            let (job, relay) = if round % 2 == 0 {
+                let job = self.latency_of_job(&name)?;
+                (job, self.latency_of_relay()?)
+            } else {
+                let relay = self.latency_of_relay()?;
+                (self.latency_of_job(&name)?, relay)
+            };
+            println!("{:<5} {:>26} {:>31}", round + 1, job.line(), relay.line());
+            jobs.push(job);
+            relays.push(relay);
+        }
+        let (job, relay) = (Waits::median(&jobs), Waits::median(&relays));
+        println!("{:<5} {:>26} {:>31}", "mid", job.line(), relay.line());
+        Ok(())
     }
 
-    fn measure_latency(&self, between: &mut Child) -> Result<()> {
-        let measured = self.bare(&["latency", &self.brokers, "lat-in", "lat-out", "100000", "8"]);
+    fn latency_of_job(&self, name: &str) -> Result<Waits> {
+        let cast = "[step.cast]\nfrom = \"in\"\ntransform = \"std.parse-int\"";
+        let source = format!("{}\nstart = \"latest\"", self.kafka("topics = \"lat-in\""));
+        let sink = self.sink("lat-out", "at-least-once");
+        self.measure_latency(self.start(name, EVERY, &source, cast, &sink)?)
+    }
+
+    fn latency_of_relay(&self) -> Result<Waits> {
+        let mut relay = Command::new(bare_program());
+        relay.args(["relay", &self.brokers, "lat-in", "lat-out"]);
+        self.measure_latency(relay.spawn().context("start the bare relay")?)
+    }
+
+    /// What records wait while this moves them from topic to topic; it is ended then.
+    fn measure_latency(&self, mut between: Child) -> Result<Waits> {
+        std::thread::sleep(Duration::from_secs(2));
+        let mut probe = Command::new(bare_program());
+        probe.args(["latency", &self.brokers, "lat-in", "lat-out", "100000", "8"]);
+        let printed = shell::output(&mut probe);
         between.kill()?;
         between.wait()?;
-        measured
+        Waits::read(&printed?)
     }
 
     fn memory(&self) -> Result<()> {
@@ -359,6 +386,38 @@ impl Bench {
             .stdin(Stdio::null())
             .spawn()
             .context("start wasmill")
+    }
+}
+
+/// How long records were on their way, in milliseconds: p50, p99 and the longest.
+struct Waits([f64; 3]);
+
+impl Waits {
+    /// From the line that the probe prints.
+    fn read(line: &str) -> Result<Waits> {
+        let number = |behind: &str| {
+            let text = line.split_once(behind)?.1.trim_start();
+            text.split(' ').next()?.parse().ok()
+        };
+        let all = [number("p50"), number("p99"), number("most")];
+        let [Some(p50), Some(p99), Some(most)] = all else {
+            bail!("the probe printed {line:?}");
+        };
+        Ok(Waits([p50, p99, most]))
+    }
+
+    fn line(&self) -> String {
+        let [p50, p99, most] = self.0;
+        format!("{p50:.1} / {p99:.1} / {most:.1}")
+    }
+
+    /// The middle of each.
+    fn median(all: &[Waits]) -> Waits {
+        Waits([0, 1, 2].map(|what| {
+            let mut of: Vec<f64> = all.iter().map(|waits| waits.0[what]).collect();
+            of.sort_by(f64::total_cmp);
+            of[of.len() / 2]
+        }))
     }
 }
 
