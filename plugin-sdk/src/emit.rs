@@ -51,6 +51,29 @@ impl Emit for Bytes {
     }
 }
 
+/// Values that are integers, as JSON and people write them: `Output<i64>`, `out.emit(7)`.
+impl Emit for i64 {
+    type Value<'a> = i64;
+    type Columns = BytesCol;
+
+    fn columns(reads: &[FieldSpec]) -> Result<(BytesCol, Vec<EmitSpec>), String> {
+        Bytes::columns(reads)
+    }
+
+    #[inline]
+    fn push(columns: &mut BytesCol, value: i64) {
+        columns.push(itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    fn take(columns: &mut BytesCol) -> Payload {
+        Bytes::take(columns)
+    }
+
+    fn give(columns: &mut BytesCol, payload: Payload) {
+        Bytes::give(columns, payload);
+    }
+}
+
 /// Types of emitted members: `&str`, `String`, `i64`, `f64`, `bool`, [`Json`], `Option` of them, and
 /// [`Same`].
 pub trait EmitType {

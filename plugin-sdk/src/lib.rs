@@ -126,7 +126,8 @@
 //! assert_eq!(ran.rejected, [(2, "colder than can be".into())]);
 //! ```
 //!
-//! `Output` alone (that is `Output<Bytes>`) takes bytes: `out.emit(b"..")`.
+//! `Output` alone (that is `Output<Bytes>`) takes bytes: `out.emit(b"..")`; `Output<i64>` takes integers, and writes them as
+//! JSON does.
 //!
 //! # Config
 //!
@@ -370,6 +371,7 @@
 
 extern crate self as wasmill_plugin;
 
+mod append;
 mod bindings;
 pub mod config;
 pub mod contract;
@@ -397,7 +399,7 @@ pub use logging::log_enabled;
 pub use metrics::{Counter, Gauge, Histogram};
 pub use output::{Emitted, Output};
 pub use reject::{Outcome, Reject, reject};
-pub use run::{Context, Group, Timer};
+pub use run::{Context, Group, Timer, each_row};
 #[doc(hidden)]
 pub use serde;
 pub use serde_json;

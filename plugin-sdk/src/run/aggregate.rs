@@ -149,30 +149,26 @@ impl<F: AggregateFn> Instance for Aggregating<F> {
             states.push(state::from_bytes(accs.get(i)).ok_or_else(|| damaged(i))?);
         }
         super::with_columns::<F::Input, _>(&input, |columns| {
-            let careful = F::Input::may_be_bad(columns);
-            let mut one = |row: u32, group: u32| {
-                host::working_on(row);
-                let state = &mut states[group as usize];
-                if careful {
+            let row_of = |at: usize| rows.as_ref().map_or(at as u32, |rows| rows[at]);
+            if F::Input::may_be_bad(columns) {
+                for (at, group) in groups.iter().enumerate() {
+                    let row = row_of(at);
+                    host::working_on(row);
+                    let state = &mut states[*group as usize];
                     super::checked::<F::Input, _>(columns, row as usize, |r| {
                         F::add(config, state, r)
                     });
-                } else {
+                }
+            } else {
+                super::each_row(groups.len(), |at| {
+                    let row = row_of(at);
+                    host::working_on(row);
+                    let state = &mut states[groups[at] as usize];
                     super::settle(
                         row,
                         F::add(config, state, F::Input::row(columns, row as usize)),
                     );
-                }
-            };
-            match &rows {
-                Some(rows) => rows
-                    .iter()
-                    .zip(&groups)
-                    .for_each(|(row, group)| one(*row, *group)),
-                None => groups
-                    .iter()
-                    .enumerate()
-                    .for_each(|(row, group)| one(row as u32, *group)),
+                });
             }
         });
         accs.clear();

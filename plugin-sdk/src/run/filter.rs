@@ -52,12 +52,12 @@ impl<F: FilterFn> Instance for Filtering<F> {
                     *keep = u8::from(kept.unwrap_or(false));
                 }
             } else {
-                for (row, keep) in keep.iter_mut().enumerate() {
+                super::each_row(keep.len(), |row| {
                     host::working_on(row as u32);
                     let kept =
                         super::settle(row as u32, F::call(config, F::Input::row(columns, row)));
-                    *keep = u8::from(kept.unwrap_or(false));
-                }
+                    keep[row] = u8::from(kept.unwrap_or(false));
+                });
             }
             keep
         }))

@@ -12,9 +12,9 @@ struct Line<'a> {
 
 /// Text to an integer; other text goes, as it is, to port `bad`.
 #[transform(ports("bad"))]
-fn to_integer(line: Line<'_>, out: &mut Output) {
+fn to_integer(line: Line<'_>, out: &mut Output<i64>) {
     match line.text.trim().parse::<i64>() {
-        Ok(n) => drop(out.emit(n.to_string().as_bytes())),
+        Ok(n) => drop(out.emit(n)),
         Err(_) => drop(out.pass().to_port("bad")),
     }
 }

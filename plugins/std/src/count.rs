@@ -3,7 +3,7 @@
 use wasmill_plugin::contract::{
     Batch, BytesCol, Descriptor, Failure, FunctionKind, Payload, Traits, Windows,
 };
-use wasmill_plugin::{Export, Function, Instance, NoConfig, Schema, config, host};
+use wasmill_plugin::{Export, Function, Instance, NoConfig, Schema, config, each_row, host};
 
 use crate::measure::chunks;
 use crate::number::Number;
@@ -50,10 +50,10 @@ impl Instance for Counting {
         mut accs: BytesCol,
     ) -> Result<BytesCol, Failure> {
         let counts = chunks::<8>(&mut accs)?;
-        for group in groups {
-            let count = &mut counts[group as usize];
+        each_row(groups.len(), |row| {
+            let count = &mut counts[groups[row] as usize];
             *count = (i64::from_le_bytes(*count) + 1).to_le_bytes();
-        }
+        });
         Ok(accs)
     }
 

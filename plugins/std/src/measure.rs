@@ -7,7 +7,7 @@
 use wasmill_plugin::contract::{
     Batch, BytesCol, Descriptor, Failure, OnBad, Payload, Traits, Windows,
 };
-use wasmill_plugin::{Instance, Reject, config, host};
+use wasmill_plugin::{Instance, Reject, config, each_row, host};
 
 use crate::number::{Number, Numbers, specs};
 use crate::numeric::{OfField, pointer};
@@ -95,10 +95,7 @@ impl<M: Measure<N>, const N: usize> Instance for Measuring<M, N> {
                 .iter()
                 .zip(&groups)
                 .for_each(|(row, group)| one(*row, *group)),
-            None => groups
-                .iter()
-                .enumerate()
-                .for_each(|(row, group)| one(row as u32, *group)),
+            None => each_row(groups.len(), |row| one(row as u32, groups[row])),
         }
         Ok(accs)
     }
