@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::{cost, w2};
+use super::{Cost, cost, w2};
 use crate::{plugins, shell};
 
 /// Events in the file: 1 person : 3 auctions : 46 bids.
@@ -22,29 +22,31 @@ const FLINK: [(&str, f64); 6] = [
     ("q8", 438.0),
 ];
 
-/// Runs all queries, or those named.
+/// Rounds of `limits`.
+const ROUNDS: usize = 5;
+
+/// Runs all queries, or those named. With `limits`, each several times with and without what lets the host stop a guest, in
+/// turns.
 pub fn run(wanted: &[String]) -> Result<()> {
     shell::build()?;
     plugins::build()?;
     let folder = shell::target().join("bench");
     fs::create_dir_all(&folder).context("make target/bench")?;
-    let events = events(&w2::generator(&folder)?, &folder)?;
+    let bench = Bench {
+        events: events(&w2::generator(&folder)?, &folder)?,
+        out: folder.join("nexmark-out"),
+    };
+    let (limits, wanted): (Vec<_>, Vec<_>) =
+        wanted.iter().cloned().partition(|word| word == "limits");
+    let queries = queries(&wanted)?;
+    if !limits.is_empty() {
+        return bench.limits(&queries);
+    }
     println!("query   CPU s  wall s  M events per CPU-second  x Flink SQL");
-    for (name, job) in queries(wanted)? {
-        let out = folder.join("nexmark-out").join(&name);
-        let ((), spent) = cost(|| {
-            let mut wasmill = shell::command(shell::wasmill(), &["run", "--quiet"]);
-            wasmill
-                .arg(&job)
-                .arg("--set")
-                .arg(format!("source.events.path={}", events.display()));
-            wasmill
-                .arg("--set")
-                .arg(format!("sink.out.path={}", out.display()));
-            shell::run(&mut wasmill)
-        })?;
+    for (name, job) in &queries {
+        let spent = bench.job(job, &[])?;
         let rate = EVENTS as f64 / spent.cpu / 1e6;
-        let flink = FLINK.iter().find(|(query, _)| *query == name);
+        let flink = FLINK.iter().find(|(query, _)| query == name);
         let times = flink.map_or(String::new(), |(_, known)| {
             format!("{:.1}", rate * 1e3 / known)
         });
@@ -52,9 +54,55 @@ pub fn run(wanted: &[String]) -> Result<()> {
             "{name:<6} {:>6.2} {:>7.2} {rate:>24.2} {times:>12}",
             spent.cpu, spent.wall
         );
-        fs::remove_dir_all(&out).with_context(|| format!("clear {}", out.display()))?;
     }
     Ok(())
+}
+
+struct Bench {
+    events: PathBuf,
+    out: PathBuf,
+}
+
+impl Bench {
+    /// One run of a job.
+    fn job(&self, job: &Path, more: &[&str]) -> Result<Cost> {
+        let ((), spent) = cost(|| {
+            let mut wasmill = shell::command(shell::wasmill(), &["run", "--quiet"]);
+            wasmill
+                .arg(job)
+                .arg("--set")
+                .arg(format!("source.events.path={}", self.events.display()))
+                .arg("--set")
+                .arg(format!("sink.out.path={}", self.out.display()))
+                .args(more);
+            shell::run(&mut wasmill)
+        })?;
+        fs::remove_dir_all(&self.out).with_context(|| format!("clear {}", self.out.display()))?;
+        Ok(spent)
+    }
+
+    /// What it costs whole jobs that their guests can be stopped.
+    fn limits(&self, queries: &[(String, PathBuf)]) -> Result<()> {
+        println!("query   CPU s with, without limits (middle of {ROUNDS})    cost");
+        for (name, job) in queries {
+            let (mut with, mut without) = (Vec::new(), Vec::new());
+            for round in 0..ROUNDS {
+                for limited in [round % 2 == 0, round % 2 == 1] {
+                    let free = ["--set", "plugin.nexmark.interruptible=false"];
+                    let spent = self.job(job, if limited { &[] } else { &free })?;
+                    let all = if limited { &mut with } else { &mut without };
+                    all.push(spent.cpu);
+                }
+            }
+            let [with, without] = [with, without].map(|mut all| {
+                all.sort_by(f64::total_cmp);
+                all[ROUNDS / 2]
+            });
+            let cost = (with / without - 1.0) * 100.0;
+            println!("{name:<6} {with:>11.2} {without:>9.2} {cost:>29.1} %");
+        }
+        Ok(())
+    }
 }
 
 /// (name, job file), by number.
