@@ -33,6 +33,16 @@ pub fn prefer<T>(buffer: &mut Vec<T>, moved: bool) {
     let _ = (buffer, moved);
 }
 
+/// What is in an empty buffer's memory is of no use to anybody: the system may take its large pages back when it needs some.
+/// Those that it left are written again as they are, without being cleared first.
+pub fn lend(buffer: &mut Vec<u8>) {
+    debug_assert!(buffer.is_empty(), "content would be lost");
+    #[cfg(target_os = "linux")]
+    if buffer.is_empty() {
+        advise(buffer, buffer.capacity(), libc::MADV_FREE);
+    }
+}
+
 /// Gives advice about the whole large pages in the first bytes of a buffer. A system that does not know it says so;
 /// then nothing happens.
 #[cfg(target_os = "linux")]
@@ -42,7 +52,8 @@ fn advise<T>(buffer: &mut Vec<T>, bytes: usize, advice: libc::c_int) {
     let whole = bytes.saturating_sub(skipped) / LARGE_PAGE * LARGE_PAGE;
     if whole > 0 {
         // SAFETY: the range lies in the buffer's own allocation (`skipped + whole <= bytes`, and these are no more than its
-        // capacity), which is borrowed for us alone; the advice changes neither its content nor what may be done with it.
+        // capacity), which is borrowed for us alone; the advice changes neither its content nor what may be done with it (`lend`'s
+        // may clear it, and is given where there is none).
         unsafe {
             libc::madvise(start.wrapping_add(skipped).cast(), whole, advice);
         }

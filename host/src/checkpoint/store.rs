@@ -521,9 +521,8 @@ impl CheckpointStore {
     }
 
     fn write(&self, name: &str, pieces: &[&[u8]]) -> Result<(), StoreError> {
-        let put = self.storage.put(name, pieces, &Condition::None);
-        put.map(|_| ())
-            .map_err(|e| self.error(&format!("write {name}"), e.to_string()))
+        let put = self.storage.put_plain(name, pieces);
+        put.map_err(|e| self.error(&format!("write {name}"), e.to_string()))
     }
 
     pub(super) fn remove(&self, name: &str) -> Result<(), StoreError> {

@@ -2,12 +2,13 @@
 //! parallelism: entries are dealt to tasks by key group when they are taken back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::record::NodeIndex;
 use crate::runtime::task::{OwnedPartition, Task, TaskError};
 use crate::spill::ScratchFile;
 use crate::state::{
-    Bytes, Chain, ChainSizes, Extent, Overflow, StateBuffer, StateRef, Wanted, next_extent,
+    Bytes, Chain, ChainSizes, Extent, Overflow, Room, StateBuffer, StateRef, Wanted, next_extent,
     replay_stored,
 };
 use crate::step::{KEY_GROUPS, StepError, task_of};
@@ -25,7 +26,7 @@ const PIECE_MIN: u64 = 64 << 10;
 
 /// How the snapshots of one task build on each other.
 #[derive(Debug, Default)]
-pub struct TaskChains(BTreeMap<NodeIndex, ChainSizes>);
+pub struct TaskChains(BTreeMap<NodeIndex, (ChainSizes, Arc<Room>)>);
 
 /// What a task says of a step's state at the end of an epoch.
 #[derive(Debug)]
@@ -92,21 +93,20 @@ pub fn pieces(
         let kept = slot.step.state_bytes() as u64 + slot.step.disk_bytes();
         let wanted = match whole {
             true => Extent::Whole,
-            false => next_extent(chains.0.get(&slot.index), kept),
+            false => next_extent(chains.0.get(&slot.index).map(|of| &of.0), kept),
         };
         buffer.set_overflow(bytes_max, Box::new(room));
         // What changes in an epoch is mostly about as much as in the one before.
-        let last = chains.0.get(&slot.index).map_or(0, |chain| chain.last);
+        let (sizes, memory) = chains.0.entry(slot.index).or_default();
         let expected = match wanted {
             Extent::Whole => kept,
-            Extent::Changes => last.min(kept),
+            Extent::Changes => sizes.last.min(kept),
         };
-        buffer.expect((expected + expected / 8) as usize);
+        buffer.expect((expected + expected / 8) as usize, memory);
         let extent = slot.step.snapshot(wanted, &mut buffer)?;
         buffer
             .check()
             .map_err(|e| StepError::Failed(e.to_string()))?;
-        let sizes = chains.0.entry(slot.index).or_default();
         sizes.add(extent, Bytes::len(&buffer));
         pieces.push(StatePiece {
             step: slot.index,

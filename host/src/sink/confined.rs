@@ -4,12 +4,12 @@
 use std::fs::File;
 use std::io::{self, Error, ErrorKind, Read as _, Write};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use cap_std::fs::Dir;
 use rustix::fs::{RenameFlags, renameat_with};
 
-use super::direct::DirectFile;
+use super::direct::{DirectFile, Spares};
 use super::folder::{Folder, PartFile};
 use crate::reach::Reach;
 
@@ -21,6 +21,7 @@ pub struct ConfinedFolder {
     path: PathBuf,
     reach: Reach,
     dir: OnceLock<Dir>,
+    spares: Arc<Spares>,
 }
 
 impl ConfinedFolder {
@@ -30,6 +31,7 @@ impl ConfinedFolder {
             path: path.to_path_buf(),
             reach,
             dir: OnceLock::new(),
+            spares: Arc::default(),
         }
     }
 
@@ -97,7 +99,7 @@ impl Folder for ConfinedFolder {
 
     fn create_large(&self, name: &str) -> io::Result<Box<dyn PartFile>> {
         let file = self.dir()?.create(name)?.into_std();
-        Ok(Box::new(DirectFile::on(file)))
+        Ok(Box::new(DirectFile::on(file, &self.spares)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -9,11 +9,14 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use parking_lot::Mutex;
 use rustix::fs::{OFlags, fcntl_setfl};
 
 use super::folder::PartFile;
+use crate::large_pages;
 
 /// What every medium's blocks divide: addresses, places and lengths of direct writes are multiples of it.
 const BLOCK: usize = 4096;
@@ -29,6 +32,34 @@ pub struct DirectFile {
     writing: Option<JoinHandle<Written>>,
     /// What is not on its way yet.
     chunk: Chunk,
+    spares: Arc<Spares>,
+}
+
+/// Memory of chunks between files: fresh from the system it is cleared page by page first, which costs as much as filling
+/// it. The system may have it back meanwhile, if it is short of memory.
+#[derive(Debug, Default)]
+pub struct Spares(Mutex<Vec<Vec<u8>>>);
+
+/// So many chunks are kept: two files are written at a time, with two tasks, and each fills one chunk while one is written.
+const SPARES_MAX: usize = 4;
+
+impl Spares {
+    fn take(&self) -> Chunk {
+        match self.0.lock().pop() {
+            Some(buffer) => Chunk::on(buffer),
+            None => Chunk::new(),
+        }
+    }
+
+    fn give_back(&self, chunk: Chunk) {
+        let mut buffer = chunk.buffer;
+        let mut kept = self.0.lock();
+        if kept.len() < SPARES_MAX {
+            buffer.clear();
+            large_pages::lend(&mut buffer);
+            kept.push(buffer);
+        }
+    }
 }
 
 /// What a thread gives back.
@@ -44,32 +75,42 @@ struct Medium {
 /// Bytes that begin at a block's address.
 struct Chunk {
     buffer: Vec<u8>,
-    /// Where they begin in the buffer.
+    /// Where they begin in the buffer, which ends with them.
     start: usize,
-    filled: usize,
 }
 
 impl Chunk {
     fn new() -> Chunk {
-        let buffer = vec![0; CHUNK + BLOCK];
+        // Fresh pages come by the large one, and are not cleared twice.
+        let mut buffer = Vec::with_capacity(CHUNK + BLOCK);
+        large_pages::prefer(&mut buffer, false);
+        Chunk::on(buffer)
+    }
+
+    /// In empty memory.
+    fn on(mut buffer: Vec<u8>) -> Chunk {
         let start = buffer.as_ptr().align_offset(BLOCK);
-        Chunk {
-            start: if start > BLOCK { 0 } else { start },
-            buffer,
-            filled: 0,
-        }
+        let start = if start > BLOCK { 0 } else { start };
+        buffer.resize(start, 0);
+        Chunk { buffer, start }
     }
 
     fn bytes(&self) -> &[u8] {
-        &self.buffer[self.start..self.start + self.filled]
+        &self.buffer[self.start..]
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes().len() == CHUNK
+    }
+
+    fn clear(&mut self) {
+        self.buffer.truncate(self.start);
     }
 
     /// Takes as many bytes as there is room for.
     fn fill(&mut self, bytes: &[u8]) -> usize {
-        let n = bytes.len().min(CHUNK - self.filled);
-        let at = self.start + self.filled;
-        self.buffer[at..at + n].copy_from_slice(&bytes[..n]);
-        self.filled += n;
+        let n = bytes.len().min(CHUNK - self.bytes().len());
+        self.buffer.extend_from_slice(&bytes[..n]);
         n
     }
 }
@@ -136,17 +177,18 @@ fn refused(e: &io::Error) -> bool {
 
 impl DirectFile {
     /// A new, empty file; replaces one of that name.
-    pub fn create(path: &Path) -> io::Result<DirectFile> {
-        File::create(path).map(DirectFile::on)
+    pub fn create(path: &Path, spares: &Arc<Spares>) -> io::Result<DirectFile> {
+        File::create(path).map(|file| DirectFile::on(file, spares))
     }
 
     /// An empty file.
-    pub fn on(file: File) -> DirectFile {
+    pub fn on(file: File, spares: &Arc<Spares>) -> DirectFile {
         let direct = false;
         DirectFile {
             here: Some((Medium { file, direct }, None)),
             writing: None,
-            chunk: Chunk::new(),
+            chunk: spares.take(),
+            spares: Arc::clone(spares),
         }
     }
 
@@ -167,11 +209,11 @@ impl DirectFile {
     fn send(&mut self) -> io::Result<()> {
         let (mut medium, spare) = self.take()?;
         medium.set_direct(true)?;
-        let next = spare.unwrap_or_else(Chunk::new);
+        let next = spare.unwrap_or_else(|| self.spares.take());
         let mut chunk = std::mem::replace(&mut self.chunk, next);
         let write = move || {
             let written = medium.write_all(chunk.bytes());
-            chunk.filled = 0;
+            chunk.clear();
             (medium, chunk, written)
         };
         let thread = thread::Builder::new().name("part".into()).spawn(write)?;
@@ -182,7 +224,7 @@ impl DirectFile {
 
 impl Write for DirectFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.chunk.filled == CHUNK {
+        if self.chunk.is_full() {
             self.send()?;
         }
         Ok(self.chunk.fill(bytes))
@@ -197,7 +239,7 @@ impl PartFile for DirectFile {
     fn sync(&mut self) -> io::Result<()> {
         let (mut medium, spare) = self.take()?;
         medium.write_all(self.chunk.bytes())?;
-        self.chunk.filled = 0;
+        self.chunk.clear();
         medium.file.sync_all()?;
         self.here = Some((medium, spare));
         Ok(())
@@ -207,9 +249,12 @@ impl PartFile for DirectFile {
 impl Drop for DirectFile {
     fn drop(&mut self) {
         // Nobody waits for what is written then; but a file must not grow after it was given up.
-        if let Some(writing) = self.writing.take() {
-            let _ = writing.join();
+        if let Ok((_, Some(chunk))) = self.take() {
+            self.spares.give_back(chunk);
         }
+        let none = Chunk::on(Vec::new());
+        self.spares
+            .give_back(std::mem::replace(&mut self.chunk, none));
     }
 }
 
@@ -221,6 +266,7 @@ mod tests {
     fn files_of_any_length_in_pieces_of_any_length_are_what_was_written() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x");
+        let spares = Arc::default();
         for length in [
             0,
             1,
@@ -232,7 +278,7 @@ mod tests {
         ] {
             let bytes: Vec<u8> = (0..length).map(|i| (i / 7 + i % 251) as u8).collect();
             for piece in [1_000_003, length.max(1)] {
-                let mut file = DirectFile::create(&path).expect("made");
+                let mut file = DirectFile::create(&path, &spares).expect("made");
                 for piece in bytes.chunks(piece) {
                     file.write_all(piece).expect("written");
                 }
@@ -247,7 +293,8 @@ mod tests {
     fn a_file_that_is_synced_between_goes_on_behind_what_it_has() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x");
-        let mut file = DirectFile::create(&path).expect("made");
+        let spares = Arc::default();
+        let mut file = DirectFile::create(&path, &spares).expect("made");
         let mut wanted = Vec::new();
         // The second piece does not begin at a block, so its writes are refused as direct ones.
         for (fill, length) in [(1, CHUNK + 5), (2, 2 * CHUNK), (3, 0), (4, BLOCK)] {
@@ -260,14 +307,32 @@ mod tests {
     }
 
     #[test]
+    fn memory_of_chunks_is_used_again_by_the_next_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x");
+        let spares: Arc<Spares> = Arc::default();
+        for fill in 1..4 {
+            let bytes = vec![fill; 2 * CHUNK + 3];
+            let mut file = DirectFile::create(&path, &spares).expect("made");
+            file.write_all(&bytes).expect("written");
+            file.sync().expect("synced");
+            assert!(std::fs::read(&path).expect("there") == bytes);
+            drop(file);
+            assert_eq!(spares.0.lock().len(), 2);
+        }
+    }
+
+    #[test]
     fn a_failed_write_is_told_by_a_later_one_and_by_the_sync() {
-        let mut file = DirectFile::on(File::open("/dev/null").expect("opened to read only"));
+        let read_only = || File::open("/dev/null").expect("opened to read only");
+        let spares = Arc::default();
+        let mut file = DirectFile::on(read_only(), &spares);
         let chunk = vec![1; CHUNK];
         file.write_all(&chunk).expect("kept");
         file.write_all(&chunk).expect("the first is on its way");
         file.write_all(&chunk).expect_err("the first failed");
         file.sync().expect_err("the file has a gap");
-        let mut file = DirectFile::on(File::open("/dev/null").expect("opened to read only"));
+        let mut file = DirectFile::on(read_only(), &spares);
         file.write_all(b"little").expect("kept");
         file.sync().expect_err("not written");
         file.sync().expect_err("nor later");

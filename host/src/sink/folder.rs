@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::direct::DirectFile;
+use super::direct::{DirectFile, Spares};
 
 /// A file being written.
 pub trait PartFile: Write + Send {
@@ -49,6 +50,7 @@ pub trait Folder: Send + Sync {
 /// A real folder.
 pub struct OsFolder {
     path: PathBuf,
+    spares: Arc<Spares>,
 }
 
 impl OsFolder {
@@ -56,6 +58,7 @@ impl OsFolder {
     pub fn new(path: &Path) -> OsFolder {
         OsFolder {
             path: path.to_path_buf(),
+            spares: Arc::default(),
         }
     }
 }
@@ -115,7 +118,10 @@ impl Folder for OsFolder {
     }
 
     fn create_large(&self, name: &str) -> io::Result<Box<dyn PartFile>> {
-        Ok(Box::new(DirectFile::create(&self.path.join(name))?))
+        Ok(Box::new(DirectFile::create(
+            &self.path.join(name),
+            &self.spares,
+        )?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -1,8 +1,9 @@
 use std::io;
+use std::sync::Arc;
 
 use super::StateRef;
+use super::room::Room;
 use super::stored::Bytes;
-use crate::large_pages;
 
 /// Length of value that says: the entry is gone.
 const GONE: u32 = u32::MAX;
@@ -35,6 +36,17 @@ pub struct StateBuffer {
     groups: Option<(u16, u16)>,
     without_shared: bool,
     elsewhere: Option<Box<Elsewhere>>,
+    /// Where its memory goes when it is of no use any more.
+    room: Option<Arc<Room>>,
+}
+
+/// The next buffer of the same kind gets its memory.
+impl Drop for StateBuffer {
+    fn drop(&mut self) {
+        if let Some(room) = self.room.take() {
+            room.give_back(std::mem::take(&mut self.bytes));
+        }
+    }
 }
 
 /// Room for bytes that memory is too small for.
@@ -65,10 +77,9 @@ pub enum Item<'a> {
 impl StateBuffer {
     /// A buffer for a task that is not to tell what all tasks of its step have alike (`Step::is_shared`).
     pub fn without_shared() -> StateBuffer {
-        StateBuffer {
-            without_shared: true,
-            ..StateBuffer::default()
-        }
+        let mut buffer = StateBuffer::default();
+        buffer.without_shared = true;
+        buffer
     }
 
     /// From now on no more than about so many bytes stay in memory, others go there.
@@ -80,12 +91,11 @@ impl StateBuffer {
         }));
     }
 
-    /// So many bytes are to come, about: room for them is made at once, on large pages. Fresh pages one by one, and moving
-    /// as it grows, cost a large buffer more than filling it.
-    pub fn expect(&mut self, bytes: usize) {
+    /// So many bytes are to come, about: room for them is made at once, in memory that a buffer before it had if that fits.
+    pub fn expect(&mut self, bytes: usize, room: &Arc<Room>) {
         let bytes_max = self.elsewhere.as_ref().map_or(usize::MAX, |e| e.bytes_max);
-        self.bytes.reserve_exact(bytes.min(bytes_max));
-        large_pages::prefer(&mut self.bytes, false);
+        self.bytes = room.take(bytes.min(bytes_max));
+        self.room = Some(Arc::clone(room));
     }
 
     /// The error that came between, if one did: then the buffer is of no use.
@@ -216,9 +226,9 @@ impl StateBuffer {
     }
 
     /// All of it, by itself.
-    pub fn into_bytes(self) -> io::Result<Vec<u8>> {
+    pub fn into_bytes(mut self) -> io::Result<Vec<u8>> {
         match self.in_memory() {
-            Some(_) => Ok(self.bytes),
+            Some(_) => Ok(std::mem::take(&mut self.bytes)),
             None => {
                 let mut all = vec![0; Bytes::len(&self) as usize];
                 self.read(0, &mut all)?;

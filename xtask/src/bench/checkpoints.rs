@@ -18,10 +18,10 @@ use crate::{plugins, shell};
 /// Keys: with these 100 MB of state.
 const KEYS: u64 = 1_000_000;
 
-/// Records of a run: some seconds of full speed.
-const RECORDS: u64 = 20_000_000;
+/// Records of a run: some seconds of full speed, so that the first checkpoint, whose memory is fresh, is one of several.
+const RECORDS: u64 = 50_000_000;
 
-/// Turns of each pair; the least cost counts.
+/// Turns of each pair; the median counts.
 const TURNS: usize = 3;
 
 /// All of them, or those whose names have one of these words.
@@ -72,20 +72,23 @@ fn compare(folder: &Path, name: &str, job: impl Fn(Option<&str>) -> Result<Strin
         took = summary["checkpoints"].clone();
         sizes = self::sizes(folder)?;
     }
-    let least =
-        |costs: &[Cost], of: fn(&Cost) -> f64| costs.iter().map(of).fold(f64::INFINITY, f64::min);
+    let median = |costs: &[Cost], of: fn(&Cost) -> f64| {
+        let mut all: Vec<f64> = costs.iter().map(of).collect();
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    };
     let cpu: fn(&Cost) -> f64 = |c| c.cpu;
     let wall: fn(&Cost) -> f64 = |c| c.wall;
-    let more = |of| (least(&with, of) / least(&without, of) - 1.0) * 100.0;
+    let more = |of| (median(&with, of) / median(&without, of) - 1.0) * 100.0;
     let largest = sizes.last().copied().unwrap_or(0) as f64;
     let least_written = sizes.first().copied().unwrap_or(0) as f64;
     let number = |name: &str| took[name].as_u64().unwrap_or(0);
     println!(
         "| {name} | {:.2} s CPU, {:.2} s | {:.2} s CPU, {:.2} s | {:+.0} % CPU, {:+.0} % time | {} | {} ms, {} at most | {} ms | {:.1} MB, {:.1} MB ({:.1} %) |",
-        least(&without, cpu),
-        least(&without, wall),
-        least(&with, cpu),
-        least(&with, wall),
+        median(&without, cpu),
+        median(&without, wall),
+        median(&with, cpu),
+        median(&with, wall),
         more(cpu),
         more(wall),
         number("count"),

@@ -67,6 +67,10 @@ pub trait Storage: Send + Sync + Debug {
         pieces: &[&[u8]],
         condition: &Condition,
     ) -> Result<Version, StorageError>;
+    /// Puts an object as `put` does without condition, for who wants no condition on it later.
+    fn put_plain(&self, name: &str, pieces: &[&[u8]]) -> Result<(), StorageError> {
+        self.put(name, pieces, &Condition::None).map(|_| ())
+    }
     /// An object of up to so many bytes (more: an error); none: there is no such.
     fn get(&self, name: &str, bytes_max: u64) -> Result<Option<Object>, StorageError>;
     /// Whether it is on this machine.

@@ -14,11 +14,11 @@ use crate::shell;
 const EVENTS: u64 = 2_100_000;
 
 /// Names under which the Nexmark file is read, side by side: the state of one, and some seconds of work.
-const EVENT_FILES: usize = 6;
+const EVENT_FILES: usize = 12;
 
 /// Flights are dealt to so many files, each read under several names.
 const FLIGHT_FILES: usize = 4;
-const FLIGHT_NAMES: usize = 4;
+const FLIGHT_NAMES: usize = 8;
 
 /// Copies of the month, each with planes of its own: 1 M pairs of plane and flight, 150 MB of state.
 const FLEETS: usize = 40;
@@ -66,7 +66,7 @@ type = "blackhole"
     )
 }
 
-/// Flights by plane and number, over months whose planes differ: 17 M rows in `folder`.
+/// Flights by plane and number, over months whose planes differ: 35 M rows in `folder`.
 pub fn flights(every: Option<&str>) -> String {
     let plugin = shell::target().join("plugins/flights.wasm");
     format!(
