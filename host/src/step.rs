@@ -197,6 +197,11 @@ pub trait Step: Send {
     fn state_bytes(&self) -> usize {
         0
     }
+    /// Bytes of memory by which state may grow at once, in one batch: large tables that are nearly full are made larger by
+    /// as much as they have, or a part of it.
+    fn growth(&self) -> usize {
+        0
+    }
     /// Where state may go that finds no room in memory. Answers whether the step can use it; else it is dropped.
     fn take_vault(&mut self, vault: Vault) -> bool {
         drop(vault);

@@ -198,6 +198,10 @@ impl Step for DedupStep {
         self.keys.bytes() + self.accepted.bytes() + more * size_of::<(i64, u32)>()
     }
 
+    fn growth(&self) -> usize {
+        self.keys.growth()
+    }
+
     fn take_vault(&mut self, vault: Vault) -> bool {
         self.keys.set_vault(vault);
         true

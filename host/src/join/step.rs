@@ -675,6 +675,10 @@ impl Step for JoinStep {
         self.keys.bytes() + half(&self.left) + half(&self.right)
     }
 
+    fn growth(&self) -> usize {
+        self.keys.growth()
+    }
+
     fn take_vault(&mut self, vault: Vault) -> bool {
         self.keys.set_vault(vault);
         true

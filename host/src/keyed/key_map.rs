@@ -4,7 +4,7 @@ use std::hash::BuildHasher;
 
 use super::cold::ColdKeys;
 use super::{key_of_entry, put_entry_key};
-use crate::state::{Extent, Mark, StateBuffer, Touched};
+use crate::state::{Extent, Mark, StateBuffer, Touched, growth_of};
 use crate::step::key_group;
 
 /// Number of a key in a `KeyMap`. It is given to another key once its own was removed.
@@ -280,6 +280,14 @@ impl<T> KeyMap<T> {
                 |to| value(to, &slot.value),
             );
         }
+    }
+
+    /// Bytes that the table and the list of keys may grow by at once (`Step::growth`).
+    pub fn growth(&self) -> usize {
+        let room = self.free.len() + self.slots.capacity() - self.slots.len();
+        let slots = growth_of(room, self.slots.capacity() * size_of::<Option<Slot<T>>>());
+        let room = self.table.capacity() - self.table.len();
+        slots + growth_of(room, self.table.allocation_size())
     }
 
     /// Bytes that the keys and the table take; values beyond their own size are the caller's to count.

@@ -241,6 +241,10 @@ impl Step for ProcessStep {
         self.state_bytes + self.keys.bytes() + queues + self.ttl.bytes()
     }
 
+    fn growth(&self) -> usize {
+        self.keys.growth()
+    }
+
     fn take_vault(&mut self, vault: Vault) -> bool {
         self.keys.set_vault(vault);
         true

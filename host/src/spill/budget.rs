@@ -17,6 +17,11 @@ pub const KEY_BYTES_DEFAULT: u64 = 64 << 10;
 /// `[state] value-max` of jobs that say nothing: a key's state comes into memory as a whole.
 pub const VALUE_BYTES_DEFAULT: u64 = 64 << 20;
 
+/// Of `[state] memory` one part in so many is kept free for steps that gave no way yet: those that have more than their share
+/// are asked for it when all that is left is this, and hear of it when they next tell what they keep. Beyond the whole,
+/// whoever tells gives way.
+const FREE_PART: u64 = 16;
+
 /// A step is left at least so much memory, or it could not work on a batch.
 const FLOOR: u64 = 16 << 10;
 
@@ -47,15 +52,17 @@ pub enum Decision {
 /// What the step `me` of all that a job has in all tasks is to do.
 ///
 /// Memory is shared by filling: every step that can spill may have as much as it has, up to a level that is the same
-/// for all and just so high that all fits, with what cannot be spilled taken off first. Who is above goes down to half
-/// of the level, so that it need not do so again at once.
+/// for all and just so high that all fits, with what cannot be spilled taken off first, and a part that is kept free. Who
+/// is above goes down to half of the level, so that it need not do so again at once. Who is not, but finds all memory
+/// used up, goes down to half of what it has: those above may be long in coming.
 pub fn decide(memory_max: u64, max: Option<u64>, all: &[Use], me: usize) -> Decision {
     let stored: u64 = all.iter().map(|u| u.memory + u.disk).sum();
     if max.is_some_and(|max| stored > max) {
         return Decision::BeyondMax;
     }
     let used: u64 = all.iter().map(|u| u.memory).sum();
-    if used <= memory_max {
+    let shared = shared_of(memory_max);
+    if used <= shared {
         return Decision::Keep;
     }
     let fixed: u64 = all.iter().filter(|u| !u.spills).map(|u| u.memory).sum();
@@ -68,7 +75,7 @@ pub fn decide(memory_max: u64, max: Option<u64>, all: &[Use], me: usize) -> Deci
     }
     let mut others: Vec<u64> = all.iter().filter(|u| u.spills).map(|u| u.memory).collect();
     others.sort_unstable();
-    let mut left = memory_max.saturating_sub(fixed);
+    let mut left = shared.saturating_sub(fixed);
     let mut level = 0;
     for (i, &memory) in others.iter().enumerate() {
         let share = left / (others.len() - i) as u64;
@@ -79,11 +86,19 @@ pub fn decide(memory_max: u64, max: Option<u64>, all: &[Use], me: usize) -> Deci
         left -= memory;
         level = memory;
     }
-    if all[me].memory > level.max(FLOOR) {
+    let mine = all[me].memory;
+    if mine > level.max(FLOOR) {
         Decision::Shed((level / 2).max(FLOOR))
+    } else if used > memory_max && mine > FLOOR {
+        Decision::Shed((mine / 2).max(FLOOR))
     } else {
         Decision::Keep
     }
+}
+
+/// What of the memory is shared out.
+fn shared_of(memory_max: u64) -> u64 {
+    memory_max - memory_max / FREE_PART
 }
 
 /// A step that is no more keeps nothing.
@@ -185,7 +200,7 @@ impl Ledger {
         let more_stored = more.wrapping_add(more_disk);
         let stored = budget.stored.fetch_add(more_stored, relaxed);
         let stored = stored.wrapping_add(more_stored);
-        if used <= budget.memory_max && budget.max.is_none_or(|max| stored <= max) {
+        if used <= shared_of(budget.memory_max) && budget.max.is_none_or(|max| stored <= max) {
             return Decision::Keep;
         }
         let shares = budget.shares.lock();
@@ -223,9 +238,15 @@ mod tests {
         }
     }
 
-    fn all(memory_kib: u64, uses: &[Use]) -> Vec<Decision> {
+    /// A memory of which so much is shared out.
+    fn sharing(kib: u64) -> u64 {
+        (kib * KIB * FREE_PART).div_ceil(FREE_PART - 1)
+    }
+
+    /// What each is told, where so much is shared out.
+    fn all(kib: u64, uses: &[Use]) -> Vec<Decision> {
         (0..uses.len())
-            .map(|me| decide(memory_kib * KIB, None, uses, me))
+            .map(|me| decide(sharing(kib), None, uses, me))
             .collect()
     }
 
@@ -237,9 +258,18 @@ mod tests {
 
     #[test]
     fn the_largest_give_way_to_the_level_at_which_all_fits() {
-        let uses = [of(100, true), of(900, true), of(700, true)];
+        let uses = [of(100, true), of(480, true), of(480, true)];
         let shed = Decision::Shed(225 * KIB);
         assert_eq!(all(1000, &uses), [Decision::Keep, shed, shed]);
+    }
+
+    #[test]
+    fn who_finds_all_memory_used_up_gives_way_though_others_have_more() {
+        let (one, two) = (of(640, true), of(400, true));
+        let shed = |kib| Decision::Shed(kib * KIB);
+        assert_eq!(all(1000, &[one, two]), [shed(300), Decision::Keep]);
+        let one = of(900, true);
+        assert_eq!(all(1000, &[one, two]), [shed(300), shed(200)]);
     }
 
     #[test]
@@ -290,7 +320,7 @@ mod tests {
 
     #[test]
     fn ledgers_hear_of_each_other() {
-        let budget = StateBudget::new(1000 * KIB, None);
+        let budget = StateBudget::new(sharing(1000), None);
         let (one, two) = (budget.ledger(true), budget.ledger(true));
         assert_eq!(one.tell(600 * KIB, 0), Decision::Keep);
         assert_eq!(two.tell(300 * KIB, 0), Decision::Keep);

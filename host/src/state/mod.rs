@@ -18,6 +18,21 @@ pub use room::Room;
 pub use stored::{Bytes, Chain, Stored, StoredError, each_piece};
 pub use touched::{Gone, Mark, Touched};
 
+/// Entries that one batch may bring, about.
+const BATCH_ENTRIES: usize = 16 << 10;
+
+/// Tables of fewer bytes grow unnoticed.
+const GROWTH_MIN: usize = 1 << 20;
+
+/// Bytes that a table grows by with the next batch, if it has room for so many more entries and would then be enlarged by
+/// so many bytes.
+pub fn growth_of(room: usize, bytes: usize) -> usize {
+    match room < BATCH_ENTRIES && bytes >= GROWTH_MIN {
+        true => bytes,
+        false => 0,
+    }
+}
+
 /// How much of a step's state a snapshot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {

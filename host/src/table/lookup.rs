@@ -385,6 +385,13 @@ impl Step for LookupStep {
         own + self.waiting.bytes() + self.order.bytes()
     }
 
+    fn growth(&self) -> usize {
+        match &self.table {
+            Kept::Own(table) => table.keys.growth(),
+            Kept::Loaded(_) => 0,
+        }
+    }
+
     fn take_vault(&mut self, vault: Vault) -> bool {
         match &mut self.table {
             Kept::Own(table) => {

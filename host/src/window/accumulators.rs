@@ -2,6 +2,7 @@
 
 use super::groups::{grow_by, grow_gently};
 use crate::record::Blobs;
+use crate::state::growth_of;
 
 /// Accumulators by number.
 #[derive(Debug)]
@@ -140,6 +141,20 @@ impl Accumulators {
             }
             Accumulators::Uneven { all, bytes } => {
                 *bytes -= all.swap_remove(i).capacity();
+            }
+        }
+    }
+
+    /// Bytes that they may grow by at once (`Step::growth`).
+    pub fn growth(&self) -> usize {
+        match self {
+            Accumulators::Even { width, data, .. } => {
+                let room = (data.capacity() - data.len()) / (*width).max(1);
+                growth_of(room, data.len() / 4)
+            }
+            Accumulators::Uneven { all, .. } => {
+                let room = all.capacity() - all.len();
+                growth_of(room, all.capacity() * size_of::<Vec<u8>>())
             }
         }
     }

@@ -405,6 +405,11 @@ impl Counts {
         true
     }
 
+    /// Bytes that they may grow by at once (`Step::growth`).
+    pub fn growth(&self) -> usize {
+        self.keys.growth() + self.accs.growth()
+    }
+
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
         let panes = self.keys.all().map(|k| k.panes.capacity());

@@ -706,6 +706,11 @@ impl FixedWindows {
         }
     }
 
+    /// Bytes that they may grow by at once (`Step::growth`).
+    pub fn growth(&self) -> usize {
+        self.windows.iter().map(Window::growth).sum()
+    }
+
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
         self.windows.iter().map(Window::memory).sum::<usize>()

@@ -10,6 +10,7 @@ use super::groups::{grow_by, grow_gently};
 use super::keys::KeyRef;
 use crate::prefetch::prefetch;
 use crate::record::Blobs;
+use crate::state::growth_of;
 
 /// Bytes of the largest accumulator that lies beside its group: a line of the cache, less the group and a length.
 const NEAR_MAX: usize = 31;
@@ -114,6 +115,19 @@ impl GroupList {
         match self {
             GroupList::Near(all) => all.capacity() * size_of::<Near>(),
             GroupList::Apart(all, accs) => all.capacity() * size_of::<Group>() + accs.memory(),
+        }
+    }
+
+    /// Bytes that they may grow by at once (`Step::growth`).
+    pub fn growth(&self) -> usize {
+        let quarter = self.len() / 4;
+        match self {
+            GroupList::Near(all) => {
+                growth_of(all.capacity() - all.len(), quarter * size_of::<Near>())
+            }
+            GroupList::Apart(all, accs) => {
+                growth_of(all.capacity() - all.len(), quarter * size_of::<Group>()) + accs.growth()
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use super::results::Pane;
 use super::slots::Slots;
 use crate::large_pages;
 use crate::record::NO_TIMESTAMP;
+use crate::state::growth_of;
 
 /// Groups from which on it pays to ask for slots and groups before they are looked at.
 const MANY: usize = 4096;
@@ -213,6 +214,13 @@ impl Window {
     /// Orders groups by key.
     pub fn sort(&self, groups: &mut [u32]) {
         sort_by_key(groups, |g| self.key(g));
+    }
+
+    /// Bytes that it may grow by at once (`Step::growth`).
+    pub fn growth(&self) -> usize {
+        let room = self.newest.capacity() - self.newest.len();
+        let newest = growth_of(room, self.newest.len() / 4 * size_of::<i64>());
+        self.groups.growth() + newest + self.slots.growth()
     }
 
     /// Bytes of memory.

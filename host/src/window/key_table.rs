@@ -8,6 +8,7 @@ use super::core::Arrivals;
 use super::groups::grow_gently;
 use super::keys::{KeyArena, KeyHasher, KeyRef, key_of};
 use crate::record::Batch;
+use crate::state::growth_of;
 
 /// A key.
 #[derive(Debug)]
@@ -164,6 +165,14 @@ impl<T> KeyTable<T> {
             self.entries.iter_mut().for_each(|entry| entry.stamp = 0);
             1
         });
+    }
+
+    /// Bytes that it may grow by at once (`Step::growth`).
+    pub fn growth(&self) -> usize {
+        let room = self.free.len() + self.entries.capacity() - self.entries.len();
+        let entries = growth_of(room, self.entries.len() / 4 * size_of::<Entry<T>>());
+        let room = self.table.capacity() - self.table.len();
+        entries + growth_of(room, self.table.allocation_size())
     }
 
     /// Bytes of memory, without what is behind pointers of `T`.

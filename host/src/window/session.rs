@@ -25,7 +25,7 @@ use super::session_close::Closing;
 use crate::keyed::ColdKeys;
 use crate::plugin::Rejected;
 use crate::record::{Batch, Blobs, NO_TIMESTAMP};
-use crate::state::{Mark, Touched};
+use crate::state::{Mark, Touched, growth_of};
 use crate::step::{Output, StepError};
 
 pub(super) const NONE: u32 = u32::MAX;
@@ -622,6 +622,15 @@ impl Sessions {
         }
         self.schedule(core, id, core.time.passed);
         Ok(true)
+    }
+
+    /// Bytes that they may grow by at once (`Step::growth`).
+    pub fn growth(&self) -> usize {
+        let room = self.free.len() + self.all.capacity() - self.all.len();
+        let all = growth_of(room, self.all.len() / 4 * size_of::<Session>());
+        let room = self.deadlines.capacity() - self.deadlines.len();
+        let deadlines = self.deadlines.capacity() * size_of::<(i64, u32)>();
+        all + growth_of(room, deadlines) + self.keys.growth() + self.accs.growth()
     }
 
     /// Bytes of memory.

@@ -6,6 +6,7 @@
 
 use crate::large_pages;
 use crate::prefetch::prefetch;
+use crate::state::growth_of;
 
 /// Slots in a line.
 const LINE: usize = 8;
@@ -66,6 +67,12 @@ impl Slots {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.lines == 0
+    }
+
+    /// Bytes that they may grow by at once (`Step::growth`).
+    pub fn growth(&self) -> usize {
+        let room = (self.lines * LINE * 3 / 5).saturating_sub(self.used);
+        growth_of(room, self.memory())
     }
 
     /// Bytes of memory.

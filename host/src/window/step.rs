@@ -333,6 +333,15 @@ impl Step for WindowStep {
         self.core.vault.as_ref().map_or(0, Vault::disk_bytes)
     }
 
+    fn growth(&self) -> usize {
+        match &self.windows {
+            Windows::Fixed(w) => w.growth(),
+            Windows::Sliced(w) => w.slices.growth(),
+            Windows::Session(s, _) => s.growth(),
+            Windows::Count(c) => c.growth(),
+        }
+    }
+
     fn state_bytes(&self) -> usize {
         let vault = self.core.vault.as_ref().map_or(0, Vault::memory);
         vault

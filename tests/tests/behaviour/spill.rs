@@ -379,6 +379,46 @@ fn tables_and_full_joins_beyond_memory_give_the_same_through_kills() -> Result<(
     Ok(())
 }
 
+/// Sums of 1.3 M keys: several times what the budget holds, in tables that grow by half of it at once.
+const BUDGET_JOB: &str = r#"
+name = "budget"
+parallelism = 2
+[state]
+memory = "32MiB"
+path = "scratch"
+[source.updates]
+type = "generator"
+records = 3000000
+seed = 1
+template = '{"k":{{int 0 1500000}},"v":{{int 0 1000}}}'
+key = "/k"
+[source.updates.event-time]
+max-disorder = "0s"
+[step.sums]
+from = "updates"
+window = { global = true }
+aggregate = "std.sum"
+config = { field = "/v" }
+[sink.out]
+from = "sums"
+type = "blackhole"
+"#;
+
+#[test]
+fn state_in_memory_stays_within_its_budget_while_tables_grow() -> Result<()> {
+    let folder = job_folder(BUDGET_JOB)?;
+    let ended = run(command(folder.path(), ["run", "job.toml", "--json"]), b"")?.expect_code(0)?;
+    let lines = ended.stderr.lines().rev();
+    let line = lines.into_iter().find(|line| line.contains("\"summary\""));
+    let summary: serde_json::Value = serde_json::from_str(line.context("a summary")?)?;
+    let step = &summary["summary"]["steps"][0];
+    let peak = step["state_memory_bytes_peak"].as_u64().context("a peak")?;
+    ensure!(peak <= 32 << 20, "{peak} bytes of 32 MiB");
+    let disk = step["state_disk_bytes_peak"].as_u64().context("disk")?;
+    ensure!(disk > 32 << 20, "only {disk} bytes on disk");
+    Ok(())
+}
+
 #[test]
 fn state_that_cannot_spill_or_passes_the_most_of_all_stops_the_job_with_what_to_do() -> Result<()> {
     let session = "window = { session = \"5s\" }";

@@ -80,7 +80,9 @@ impl TaskSlot {
             let [peak, disk_peak] = &counters.state_peak;
             NodeCounters::change(&counters.state_bytes, peak, told.0, memory);
             NodeCounters::change(&counters.state_disk_bytes, disk_peak, told.1, disk);
-            let decision = keyed.ledger.tell(memory, disk);
+            // With what the next batch may bring: looked at after it, that would be too late.
+            let soon = memory + self.step.growth() as u64;
+            let decision = keyed.ledger.tell(soon, disk);
             let budget = keyed.ledger.budget();
             if let Some(why) = budget.refusal(decision) {
                 let step = &self.policy.node;
