@@ -260,7 +260,7 @@ fn sandbox_notes(plan: &Plan) -> Vec<String> {
         .filter(|p| !p.plugin.compiled_without().is_empty())
         .map(|p| {
             format!(
-                "plugin {} was compiled in a process without {} (this kernel has none)",
+                "plugin {} was compiled in a process without {} (this system lacks or refused it)",
                 p.name,
                 p.plugin.compiled_without().join(" and ")
             )

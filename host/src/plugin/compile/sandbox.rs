@@ -9,7 +9,10 @@ use landlock::{
     RulesetStatus,
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
 
 /// What holds the child.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -148,8 +151,6 @@ fn filter_calls() -> Result<(), Box<dyn std::error::Error>> {
         libc::SYS_madvise,
         libc::SYS_brk,
         libc::SYS_futex,
-        libc::SYS_clone,
-        libc::SYS_clone3,
         libc::SYS_exit,
         libc::SYS_exit_group,
         libc::SYS_rt_sigaction,
@@ -169,26 +170,156 @@ fn filter_calls() -> Result<(), Box<dyn std::error::Error>> {
         libc::SYS_tgkill,
         libc::SYS_membarrier,
         libc::SYS_prctl,
-        libc::SYS_prlimit64,
     ];
     #[cfg(target_arch = "x86_64")]
     allowed.extend([libc::SYS_arch_prctl, libc::SYS_poll]);
     allowed.push(libc::SYS_ppoll);
-    let rules: BTreeMap<i64, Vec<_>> = allowed.into_iter().map(|call| (call, vec![])).collect();
-    let filter = SeccompFilter::new(
-        rules,
-        SeccompAction::Errno(libc::EPERM as u32),
-        SeccompAction::Allow,
-        std::env::consts::ARCH.try_into()?,
-    )?;
+    let mut rules: BTreeMap<i64, Vec<_>> = allowed.into_iter().map(|call| (call, vec![])).collect();
+    // A thread, but no process: that would outlive the child, and nobody waits for it.
+    let thread = libc::CLONE_THREAD as u64;
+    let has_flag = SeccompCmpOp::MaskedEq(thread);
+    let a_thread = SeccompCondition::new(0, SeccompCmpArgLen::Qword, has_flag, thread)?;
+    rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![a_thread])?]);
+    // Limits of this process are told. To change them, or those of others, is what root might do.
+    let own = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, 0)?;
+    let no_new = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?;
+    let asked = SeccompRule::new(vec![own, no_new])?;
+    rules.insert(libc::SYS_prlimit64, vec![asked]);
+    // `clone3` has its flags in memory, where no filter looks. Where it does not exist, libraries use `clone`.
+    rules.insert(libc::SYS_clone3, vec![]);
+    let clone3 = BTreeMap::from([(libc::SYS_clone3, vec![])]);
+    let not_there = SeccompAction::Errno(libc::ENOSYS as u32);
+    apply(clone3, SeccompAction::Allow, not_there)?;
+    let refused = SeccompAction::Errno(libc::EPERM as u32);
+    apply(rules, refused, SeccompAction::Allow)
+}
+
+/// One more filter: all calls that some rule names get `matched`, others `other`. The strictest of all filters counts.
+fn apply(
+    rules: BTreeMap<i64, Vec<SeccompRule>>,
+    other: SeccompAction,
+    matched: SeccompAction,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let filter = SeccompFilter::new(rules, other, matched, std::env::consts::ARCH.try_into()?)?;
     let program: BpfProgram = filter.try_into()?;
-    seccompiler::apply_filter(&program)?;
-    Ok(())
+    Ok(seccompiler::apply_filter(&program)?)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::Command;
+
     use super::*;
+
+    /// By this the program of the tests knows that it is to look around inside.
+    const INSIDE: &str = "WASMILL_TEST_INSIDE_THE_SANDBOX";
+
+    /// What a compiler that is not ours any more would try. Each is told by a line: what came of it.
+    fn look_around() {
+        close_descriptors();
+        let open = std::fs::read_dir("/proc/self/fd").expect("not locked in yet");
+        let inherited = open.filter_map(|e| e.ok()?.file_name().to_str()?.parse::<i32>().ok());
+        // The listing itself has one.
+        println!("descriptors {}", inherited.filter(|fd| *fd > 2).count() - 1);
+        let memory = 1 << 30;
+        let enforced = enter(memory, 1);
+        println!("missing {:?}", enforced.missing());
+        let tell = |what: &str, answer: i64| {
+            let why = std::io::Error::last_os_error().raw_os_error();
+            println!("{what} {:?}", if answer < 0 { why } else { None });
+        };
+        let path = c"/etc/passwd".as_ptr();
+        // SAFETY: calls with a string that lives as long as the program, null pointers where a call takes them, and
+        // numbers; none changes memory of ours. A process made by `fork`, should there be one, ends at once.
+        unsafe {
+            tell("open", i64::from(libc::open(path, libc::O_RDONLY)));
+            tell(
+                "socket",
+                i64::from(libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0)),
+            );
+            tell(
+                "unix",
+                i64::from(libc::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0)),
+            );
+            let child = libc::fork();
+            if child == 0 {
+                libc::_exit(0);
+            }
+            tell("fork", i64::from(child));
+            let no_words = [std::ptr::null()];
+            tell(
+                "exec",
+                i64::from(libc::execve(path, no_words.as_ptr(), no_words.as_ptr())),
+            );
+            tell("kill", i64::from(libc::kill(libc::getppid(), 0)));
+            let more = libc::rlimit {
+                rlim_cur: 4096,
+                rlim_max: 4096,
+            };
+            tell(
+                "limits",
+                i64::from(libc::setrlimit(libc::RLIMIT_NOFILE, &more)),
+            );
+            let (read_write, mine) = (
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            );
+            let much = libc::mmap(
+                std::ptr::null_mut(),
+                memory as usize,
+                read_write,
+                mine,
+                -1,
+                0,
+            );
+            tell("memory", if much == libc::MAP_FAILED { -1 } else { 0 });
+        }
+        let thread = std::thread::spawn(|| 7)
+            .join()
+            .expect("threads are allowed");
+        println!("thread {thread}");
+        // Until its time is over.
+        loop {
+            std::hint::spin_loop();
+        }
+    }
+
+    #[test]
+    fn from_inside_nothing_can_be_reached() {
+        if std::env::var_os(INSIDE).is_some() {
+            look_around();
+        }
+        // A descriptor that a library in the host might leave open.
+        let null = std::fs::File::open("/dev/null").expect("there");
+        let left = rustix::io::dup(&null).expect("it works");
+        let name = "plugin::compile::sandbox::tests::from_inside_nothing_can_be_reached";
+        let arguments = ["--exact", name, "--nocapture", "--test-threads=1"];
+        let mut inside = Command::new(std::env::current_exe().expect("this program"));
+        inside.args(arguments).env(INSIDE, "1");
+        let out = inside.output().expect("it starts");
+        drop(left);
+        let words = String::from_utf8_lossy(&out.stdout);
+        let has = |line: &str| assert!(words.lines().any(|l| l.ends_with(line)), "{line}: {words}");
+        has("descriptors 0");
+        // Where the system lacks something the rest is held all the same.
+        let support = support();
+        assert!(
+            support.seccomp,
+            "this system cannot filter calls: the test cannot say anything"
+        );
+        has(if support.landlock {
+            "missing []"
+        } else {
+            "missing [\"landlock\"]"
+        });
+        for what in ["open", "socket", "unix", "fork", "exec", "kill", "limits"] {
+            has(&format!("{what} Some({})", libc::EPERM));
+        }
+        has(&format!("memory Some({})", libc::ENOMEM));
+        has("thread 7");
+        assert_eq!(out.status.signal(), Some(libc::SIGXCPU), "{words}");
+    }
 
     #[test]
     fn what_is_enforced_survives_the_pipe() {
