@@ -10,7 +10,7 @@ mod transactions;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::config::kafka::client_settings;
@@ -39,6 +39,31 @@ pub(super) struct Shared {
     producer: Arc<Producer>,
     transactions: Option<Arc<Transactions>>,
     aborted: AtomicBool,
+    /// Writers that wait until all that was sent is acknowledged. Others add nothing meanwhile: of a producer that all share
+    /// no more is known than whether anything at all is on its way, and under load there may always be something.
+    draining: AtomicUsize,
+}
+
+/// A writer that waits for acknowledgements.
+pub(super) struct Draining<'s>(&'s Shared);
+
+impl Shared {
+    /// Others are not to send until this is over.
+    pub(super) fn drain(&self) -> Draining<'_> {
+        self.draining.fetch_add(1, Ordering::AcqRel);
+        Draining(self)
+    }
+
+    /// Whether somebody waits for acknowledgements.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire) > 0
+    }
+}
+
+impl Drop for Draining<'_> {
+    fn drop(&mut self) {
+        self.0.draining.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl KafkaSink {
@@ -74,6 +99,7 @@ impl KafkaSink {
                 producer,
                 transactions,
                 aborted: AtomicBool::new(false),
+                draining: AtomicUsize::new(0),
             }),
         })
     }

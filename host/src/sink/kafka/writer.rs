@@ -194,7 +194,13 @@ impl SinkWriter for KafkaWriter {
             (Some(held), Some(transactions)) => {
                 transactions.write(held, &mut self.sender, messages, &stop)?;
             }
-            _ => self.sender.send(&messages, &stop)?,
+            _ => {
+                while shared.is_draining() && !stop() {
+                    self.sender.check()?;
+                    self.sender.producer.client().poll(FULL_WAIT);
+                }
+                self.sender.send(&messages, &stop)?;
+            }
         }
         self.sender.producer.client().poll(Duration::ZERO);
         self.sender.check()
@@ -215,6 +221,7 @@ impl SinkWriter for KafkaWriter {
             held.end(epoch);
             return Ok(serde_json::Value::Null);
         }
+        let _draining = self.shared.drain();
         while !self.sender.producer.drain() {
             self.sender.check()?;
             if self.aborted() {
