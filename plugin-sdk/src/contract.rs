@@ -2,7 +2,6 @@
 //!
 //! Authors of row functions never need this: attributes and derives make it.
 
-use crate::append::append;
 use crate::bindings::exports::wasmill::plugin::process;
 pub use crate::bindings::wasmill::plugin::host::{Headers, Level, MetricKind, Nulls, Payload};
 pub use crate::bindings::wasmill::plugin::types::{
@@ -47,7 +46,7 @@ impl BytesCol {
     /// Appends a string.
     #[inline]
     pub fn push(&mut self, bytes: &[u8]) {
-        append(&mut self.data, bytes);
+        self.data.extend_from_slice(bytes);
         self.end_string();
     }
 

@@ -371,7 +371,6 @@
 
 extern crate self as wasmill_plugin;
 
-mod append;
 mod bindings;
 pub mod config;
 pub mod contract;
