@@ -67,17 +67,8 @@ impl Accumulators {
 
     /// Appends some of them to others.
     pub fn gather(&self, numbers: impl Iterator<Item = usize> + Clone, into: &mut Blobs) {
-        match self {
-            // Most often they are a number or two: moved without a call.
-            Accumulators::Even { width: 8, data, .. } => gather_all::<8>(data, numbers, into),
-            Accumulators::Even {
-                width: 16, data, ..
-            } => gather_all::<16>(data, numbers, into),
-            _ => {
-                self.touch(numbers.clone());
-                numbers.for_each(|i| into.push(self.get(i)));
-            }
-        }
+        self.touch(numbers.clone());
+        numbers.for_each(|i| into.push(self.get(i)));
     }
 
     /// Appends one.
@@ -172,16 +163,6 @@ impl Accumulators {
         let bytes = all.iter().map(Vec::capacity).sum();
         *self = Accumulators::Uneven { all, bytes };
     }
-}
-
-/// Accumulators of one width.
-fn gather_all<const WIDTH: usize>(
-    data: &[u8],
-    numbers: impl Iterator<Item = usize>,
-    into: &mut Blobs,
-) {
-    let (all, _) = data.as_chunks::<WIDTH>();
-    numbers.for_each(|i| into.push_array(&all[i]));
 }
 
 #[cfg(test)]
