@@ -1,7 +1,7 @@
 //! librdkafka alone, for `cargo xtask bench kafka`: what a client costs before anything of ours is added. It uses the
 //! library's fastest calls and the settings that the host uses.
 //!
-//! `produce BROKERS TOPIC COUNT lines|ints`, `consume BROKERS TOPIC COUNT`, `relay BROKERS IN OUT` (until it is ended),
+//! `produce BROKERS TOPIC COUNT lines|ints|mixed`, `consume BROKERS TOPIC COUNT`, `relay BROKERS IN OUT` (until it is ended),
 //! `latency BROKERS IN OUT RATE SECONDS`.
 
 use std::ffi::CString;

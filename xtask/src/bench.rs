@@ -24,7 +24,7 @@ pub fn bench(args: &[String]) -> Result<()> {
         );
         println!("flights    CSV: parse, key, hourly windows; on one task a stage, and on two");
         println!(
-            "nexmark    the queries of examples/nexmark, or those named; beside Flink SQL's figures"
+            "nexmark    the queries of examples/nexmark, or those named; beside Flink SQL's figures (`nexmark limits`: with and without what stops a guest)"
         );
         println!(
             "kafka      source, sink, exactly once, latency; beside librdkafka alone, with a real broker"
@@ -104,6 +104,13 @@ pub struct Cost {
     pub cpu: f64,
     /// Seconds on the wall.
     pub wall: f64,
+}
+
+/// The middle of some figures (of an even number the upper one).
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut all: Vec<f64> = figures.collect();
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
 }
 
 /// Runs `work`, which must wait for the programs it starts, and answers what those cost.

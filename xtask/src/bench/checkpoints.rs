@@ -12,7 +12,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{Cost, cost};
+use super::{Cost, cost, median};
 use crate::{plugins, shell};
 
 /// Keys: with these 100 MB of state.
@@ -72,11 +72,7 @@ fn compare(folder: &Path, name: &str, job: impl Fn(Option<&str>) -> Result<Strin
         took = summary["checkpoints"].clone();
         sizes = self::sizes(folder)?;
     }
-    let median = |costs: &[Cost], of: fn(&Cost) -> f64| {
-        let mut all: Vec<f64> = costs.iter().map(of).collect();
-        all.sort_by(f64::total_cmp);
-        all[all.len() / 2]
-    };
+    let median = |costs: &[Cost], of: fn(&Cost) -> f64| median(costs.iter().map(of));
     let cpu: fn(&Cost) -> f64 = |c| c.cpu;
     let wall: fn(&Cost) -> f64 = |c| c.wall;
     let more = |of| (median(&with, of) / median(&without, of) - 1.0) * 100.0;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use wasmill_tests::kafka::{Broker, Life, Settings, tool};
 
-use super::{Cost, cost};
+use super::{Cost, cost, median};
 use crate::shell;
 
 /// Of each topic.
@@ -413,11 +413,7 @@ impl Waits {
 
     /// The middle of each.
     fn median(all: &[Waits]) -> Waits {
-        Waits([0, 1, 2].map(|what| {
-            let mut of: Vec<f64> = all.iter().map(|waits| waits.0[what]).collect();
-            of.sort_by(f64::total_cmp);
-            of[of.len() / 2]
-        }))
+        Waits([0, 1, 2].map(|what| median(all.iter().map(|waits| waits.0[what]))))
     }
 }
 

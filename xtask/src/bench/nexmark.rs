@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Cost, cost, w2};
+use super::{Cost, cost, median, w2};
 use crate::{plugins, shell};
 
 /// Events in the file: 1 person : 3 auctions : 46 bids.
@@ -94,10 +94,7 @@ impl Bench {
                     all.push(spent.cpu);
                 }
             }
-            let [with, without] = [with, without].map(|mut all| {
-                all.sort_by(f64::total_cmp);
-                all[ROUNDS / 2]
-            });
+            let [with, without] = [with, without].map(|all| median(all.into_iter()));
             let cost = (with / without - 1.0) * 100.0;
             println!("{name:<6} {with:>11.2} {without:>9.2} {cost:>29.1} %");
         }
