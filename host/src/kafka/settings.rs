@@ -162,6 +162,21 @@ pub fn refusal(kind: Kind, key: &str) -> Option<String> {
 /// Bytes that are fetched ahead of what the job has read, over all partitions of a source.
 pub const FETCH_BYTES: usize = 8 << 20;
 
+/// Bytes that one request asks a broker for, over all partitions of a source. Librdkafka makes a message of some 300
+/// bytes of each record that comes, at once: of small records a mebibyte for each partition would be gigabytes for
+/// a hundred, and they are read out of the processor's caches only while they are few.
+const REQUEST_BYTES: usize = 512 << 10;
+
+/// What a request asks for at least and at most for each partition. A broker gives a whole batch of records at least,
+/// however large.
+const PARTITION_REQUEST_BYTES: (usize, usize) = (64 << 10, 512 << 10);
+
+/// With so many records fetched ahead, over all partitions, no more are asked for.
+const FETCH_RECORDS: usize = 20_000;
+
+/// So many are fetched ahead of each partition at least.
+const PARTITION_FETCH_RECORDS: usize = 1_000;
+
 /// Bytes that a batch may have, unpacked, and always be read. What producers make has a mebibyte at most, unless told
 /// otherwise; a batch beyond takes that much memory while it is read.
 pub const UNPACKED_BYTES: usize = 100_000_000;
@@ -188,10 +203,22 @@ pub const SEND_BYTES: usize = 16 << 20;
 
 /// What every consumer of ours begins with; a job's own settings win over the first group.
 pub fn consumer(partitions: usize) -> Vec<(&'static str, String)> {
-    // librdkafka counts it by partition where each has its own queue.
-    let each = (FETCH_BYTES / 1024 / partitions.max(1)).max(256);
+    // librdkafka counts all of them by partition where each has its own queue.
+    let each = |of_all: usize| of_all / partitions.max(1);
+    let (least, most) = PARTITION_REQUEST_BYTES;
     vec![
-        ("queued.max.messages.kbytes", each.to_string()),
+        (
+            "queued.max.messages.kbytes",
+            each(FETCH_BYTES / 1024).max(256).to_string(),
+        ),
+        (
+            "queued.min.messages",
+            each(FETCH_RECORDS).max(PARTITION_FETCH_RECORDS).to_string(),
+        ),
+        (
+            "fetch.message.max.bytes",
+            each(REQUEST_BYTES).clamp(least, most).to_string(),
+        ),
         ("fetch.max.bytes", FETCH_BYTES.to_string()),
         (UNPACKED_BYTES_SETTING, (3 * UNPACKED_BYTES).to_string()),
         ("fetch.wait.max.ms", "100".into()),
