@@ -388,6 +388,7 @@ pub mod run;
 pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+pub mod text;
 
 pub use config::{NoConfig, Schema};
 pub use contract::TimeDomain;

@@ -1,5 +1,6 @@
 //! The classic first job: text becomes integers, the good are kept, the bad go to a port of their own.
 
+use wasmill_plugin::text::integer;
 use wasmill_plugin::{Emit, Fields, Output, State, aggregate, config, filter, plugin, transform};
 
 plugin! { to_integer, at_least, Tally }
@@ -13,9 +14,9 @@ struct Line<'a> {
 /// Text to an integer; other text goes, as it is, to port `bad`.
 #[transform(ports("bad"))]
 fn to_integer(line: Line<'_>, out: &mut Output<i64>) {
-    match line.text.trim().parse::<i64>() {
-        Ok(n) => drop(out.emit(n)),
-        Err(_) => drop(out.pass().to_port("bad")),
+    match integer(line.text) {
+        Some(n) => drop(out.emit(n)),
+        None => drop(out.pass().to_port("bad")),
     }
 }
 

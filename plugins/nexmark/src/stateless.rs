@@ -1,6 +1,7 @@
 //! Queries that look at one event at a time: q1, q2, q14, q22. They read the nested events themselves, so
 //! that the query is one step.
 
+use wasmill_plugin::text::split;
 use wasmill_plugin::{Emit, Fields, Same, filter, transform};
 
 /// Euros to a dollar, as the benchmark has it.
@@ -151,7 +152,7 @@ pub struct Folders<'a> {
 /// The folders in the addresses of bids (q22).
 #[transform]
 pub fn q22(bid: Linked<'_>) -> Option<Folders<'_>> {
-    let mut parts = bid.url?.split('/').skip(3);
+    let mut parts = split(bid.url?, b'/').skip(3);
     Some(Folders {
         auction: Same,
         bidder: Same,

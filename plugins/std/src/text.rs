@@ -5,6 +5,7 @@ use std::str::from_utf8;
 use wasmill_plugin::contract::{
     Batch, BytesCol, Descriptor, Failure, FunctionKind, Kind, Payload, Traits,
 };
+use wasmill_plugin::text::integer;
 use wasmill_plugin::{
     Bytes, Export, Function, Instance, Output, Reject, Schema, config, host, reject,
 };
@@ -12,8 +13,9 @@ use wasmill_plugin::{
 use crate::field::{Strings, Wanted};
 use crate::numeric::{OfField, pointer};
 
-/// What is done with each text.
-type Each = fn(&[u8], &mut Output<Bytes>) -> Result<(), Reject>;
+/// What is done with each text. `same`: a text that stays as it is may be put out as the record's own value. (Those that
+/// are passed on and those that are made are handed over apart: after the first that was made none is passed on.)
+type Each = fn(&[u8], same: &mut bool, &mut Output<Bytes>) -> Result<(), Reject>;
 
 /// Whether all of these are what the function would make of them.
 type Done = fn(&BytesCol) -> bool;
@@ -68,11 +70,12 @@ impl Instance for Text {
             return Ok(());
         }
         out.begin(input.len);
+        let mut same = texts.is_whole();
         for row in 0..input.len {
             out.at(row);
             let done = match texts.get(row as usize) {
                 None => Err(reject("the text is null")),
-                Some(bytes) => each(bytes, out),
+                Some(bytes) => each(bytes, &mut same, out),
             };
             if let Err(reason) = done {
                 host::reject(row, reason.reason());
@@ -95,8 +98,12 @@ const SURE_DIGITS: usize = 18;
 fn is_written_int(bytes: &[u8]) -> bool {
     let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
     let fits = (1..=SURE_DIGITS).contains(&digits.len());
-    // No `-0`: that is 0; no `07`.
-    fits && digits.iter().all(u8::is_ascii_digit) && (digits[0] != b'0' || bytes.len() == 1)
+    // No `-0`: that is 0; no `07`; no white space, which is trimmed.
+    let plain = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+    fits && plain(digits.first())
+        && plain(digits.last())
+        && (digits[0] != b'0' || bytes.len() == 1)
+        && integer(digits).is_some()
 }
 
 /// Whether all are. Most columns of integers have digits only, which is seen of many bytes at once.
@@ -116,9 +123,9 @@ fn are_written_ints(column: &BytesCol) -> bool {
 }
 
 /// Digits with an optional sign, within 64 bits. A whole value may be a JSON string of them.
-fn to_int(bytes: &[u8], out: &mut Output<Bytes>) -> Result<(), Reject> {
+fn to_int(bytes: &[u8], same: &mut bool, out: &mut Output<Bytes>) -> Result<(), Reject> {
     if is_written_int(bytes) {
-        out.emit(bytes);
+        drop(if *same { out.pass() } else { out.emit(bytes) });
         return Ok(());
     }
     let text = text_of(bytes)?;
@@ -132,11 +139,12 @@ fn to_int(bytes: &[u8], out: &mut Output<Bytes>) -> Result<(), Reject> {
         let shown: String = text.chars().take(60).collect();
         reject(format!("`{shown}` is no 64-bit integer"))
     })?;
+    *same = false;
     out.emit(number.to_string().as_bytes());
     Ok(())
 }
 
-fn words(bytes: &[u8], out: &mut Output<Bytes>) -> Result<(), Reject> {
+fn words(bytes: &[u8], _: &mut bool, out: &mut Output<Bytes>) -> Result<(), Reject> {
     for word in text_of(bytes)?.split_whitespace() {
         out.emit(word.as_bytes()).with_key(word);
     }
