@@ -4,6 +4,7 @@
 
 use crate::contract::{BytesCol, Column, EmitSpec, Field, FieldSpec, Kind, Payload};
 use crate::input::Json;
+use crate::text::write_integer;
 
 /// What a function puts out as values. Implemented by `#[derive(Emit)]`.
 pub trait Emit {
@@ -62,7 +63,8 @@ impl Emit for i64 {
 
     #[inline]
     fn push(columns: &mut BytesCol, value: i64) {
-        columns.push(itoa::Buffer::new().format(value).as_bytes());
+        write_integer(value, &mut columns.data);
+        columns.end_string();
     }
 
     fn take(columns: &mut BytesCol) -> Payload {

@@ -155,12 +155,14 @@ impl<E: Emit> Output<E> {
         }
     }
 
+    #[cold]
     fn flush(&mut self, index: usize) {
         let named = !self.names.is_empty();
         self.ports[index].send(named.then_some(index), self.rows);
     }
 
-    #[inline]
+    /// Always put in the place of its call, where most of it is known.
+    #[inline(always)]
     fn push(
         &mut self,
         index: usize,
@@ -180,16 +182,25 @@ impl<E: Emit> Output<E> {
         if let Some(value) = value {
             E::push(&mut port.columns, value);
         }
-        if shape.key == Key::Given {
-            port.keys.push(key);
-        }
-        if shape.timed {
-            port.timestamps.push(timestamp);
+        if shape.key == Key::Given || shape.timed {
+            port.set(key, timestamp);
         }
     }
 }
 
 impl<E: Emit> Port<E> {
+    /// Key and timestamp of the last record, as its shape has them. Not where records are pushed: most have none, and what is
+    /// small is put in the place of its call.
+    #[inline(never)]
+    fn set(&mut self, key: &[u8], timestamp: i64) {
+        if self.shape.key == Key::Given {
+            self.keys.push(key);
+        }
+        if self.shape.timed {
+            self.timestamps.push(timestamp);
+        }
+    }
+
     /// Drops what a call that failed has left.
     fn discard(&mut self) {
         if !self.sources.is_empty() {
@@ -317,7 +328,7 @@ impl<'v, E: Emit> Emitted<'_, 'v, E> {
 }
 
 impl<E: Emit> Drop for Emitted<'_, '_, E> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         self.out.push(
             self.port,

@@ -123,6 +123,64 @@ fn eight(text: u64) -> Option<u64> {
     Some(fours.wrapping_mul(10_000 << 32 | 1) >> 32)
 }
 
+/// Appends an integer as people and JSON write it.
+///
+/// ```
+/// let mut text = b"n = ".to_vec();
+/// wasmill_plugin::text::write_integer(-42, &mut text);
+/// assert_eq!(text, b"n = -42");
+/// ```
+#[inline]
+pub fn write_integer(n: i64, out: &mut Vec<u8>) {
+    if n < 0 {
+        out.push(b'-');
+    }
+    let size = n.unsigned_abs();
+    if size < EIGHT_DIGITS {
+        write_first(size as u32, out);
+    } else {
+        write_long(size, out);
+    }
+}
+
+fn write_long(size: u64, out: &mut Vec<u8>) {
+    let (high, low) = (size / EIGHT_DIGITS, size % EIGHT_DIGITS);
+    if high < EIGHT_DIGITS {
+        write_first(high as u32, out);
+    } else {
+        write_first((high / EIGHT_DIGITS) as u32, out);
+        out.extend_from_slice(&(digits(high % EIGHT_DIGITS) | ZEROS).to_le_bytes());
+    }
+    out.extend_from_slice(&(digits(low) | ZEROS).to_le_bytes());
+}
+
+/// Numbers below it have eight digits at most.
+const EIGHT_DIGITS: u64 = 100_000_000;
+
+/// Without zeros before it. Eight bytes are written however few remain: a copy of a length that is not known is a call
+/// of the host's.
+#[inline]
+fn write_first(n: u32, out: &mut Vec<u8>) {
+    let digits = digits(u64::from(n));
+    // The last is written if it is zero, too.
+    let zeros = (digits | 1 << 56).trailing_zeros() / 8;
+    let text = (digits | ZEROS) >> (8 * zeros);
+    out.extend_from_slice(&text.to_le_bytes());
+    out.truncate(out.len() - zeros as usize);
+}
+
+/// A number below 100,000,000 as eight digits, a byte each, the first in the lowest.
+#[inline]
+fn digits(n: u64) -> u64 {
+    // Fours, pairs and digits, all of a kind at once. Products with these constants, shifted, are quotients: by 10,000 for
+    // all numbers here, by 100 below 10,000, by 10 below 100.
+    let fours = n / 10_000 | (n % 10_000) << 32;
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007F_0000_007F;
+    let pairs = hundreds | (fours - hundreds * 100) << 16;
+    let tens = ((pairs * 103) >> 10) & 0x000F_000F_000F_000F;
+    tens | (pairs - tens * 10) << 8
+}
+
 /// The parts of a text between separators: `text.split(separator)`.
 ///
 /// ```
@@ -222,7 +280,7 @@ fn places_in_last(rest: &[u8], byte: u8) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use super::{integer, split};
+    use super::{EIGHT_DIGITS, ZEROS, digits, integer, split, write_integer};
 
     #[test]
     fn parts_are_those_of_the_standard_library() {
@@ -313,12 +371,30 @@ mod tests {
     }
 
     #[test]
+    fn eight_digits_are_those_of_the_number() {
+        for n in (0..EIGHT_DIGITS)
+            .step_by(997)
+            .chain(0..20_000)
+            .chain([EIGHT_DIGITS - 1])
+        {
+            assert_eq!(
+                (digits(n) | ZEROS).to_le_bytes(),
+                format!("{n:08}").as_bytes()
+            );
+        }
+    }
+
+    #[test]
     fn integers_of_all_sizes_come_back() {
         let mut n = 1u64;
         for step in 0..100_000u64 {
             n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(step);
             let n = (n >> (step % 64)) as i64;
-            assert_eq!(integer(n.to_string()), Some(n));
+            let plain = n.to_string();
+            assert_eq!(integer(&plain), Some(n));
+            let mut text = b"x".to_vec();
+            write_integer(n, &mut text);
+            assert_eq!(text, format!("x{plain}").as_bytes());
         }
     }
 }

@@ -101,11 +101,12 @@ pub fn derive(item: TokenStream) -> Result<TokenStream> {
         let column = format_ident!("column_{i}");
         let raw_check = |what: &str| {
             quote! {
-                if let Some(how) = <#ty as ::wasmill_plugin::input::BytesType>::bad(columns.#column.get(row)) {
+                if let Some(how) = columns.#column.bad::<#ty>(row) {
                     return Some(::wasmill_plugin::input::Bad { what: #what, how });
                 }
             }
         };
+        let is_text = quote!(<#ty as ::wasmill_plugin::input::BytesType>::TEXT);
         let flag = match source(field)? {
             Source::Pointer {
                 pointer,
@@ -140,18 +141,27 @@ pub fn derive(item: TokenStream) -> Result<TokenStream> {
                 continue;
             }
             Source::Key => {
-                makes.push(quote!(#column: ::wasmill_plugin::input::RawColumn::keys(view)));
+                makes.push(
+                    quote!(#column: ::wasmill_plugin::input::RawColumn::keys(view, #is_text)),
+                );
+                may_be_bad.push(quote!(columns.#column.may_be_bad::<#ty>()));
                 bads.push(raw_check("key"));
                 quote!(KEYS)
             }
             Source::Value => {
-                makes.push(quote!(#column: ::wasmill_plugin::input::RawColumn::values(view)));
+                makes.push(
+                    quote!(#column: ::wasmill_plugin::input::RawColumn::values(view, #is_text)),
+                );
+                may_be_bad.push(quote!(columns.#column.may_be_bad::<#ty>()));
                 bads.push(raw_check("value"));
                 quote!(VALUES)
             }
             Source::Timestamp => {
                 members.push(quote!(#column: &'r [i64]));
                 makes.push(quote!(#column: ::wasmill_plugin::input::timestamps(view)));
+                may_be_bad.push(
+                    quote!(<#ty as ::wasmill_plugin::input::TimeType>::may_be_bad(columns.#column)),
+                );
                 bads.push(quote! {
                     if let Some(how) = <#ty as ::wasmill_plugin::input::TimeType>::bad(columns.#column[row]) {
                         return Some(::wasmill_plugin::input::Bad { what: "timestamp", how });
@@ -161,11 +171,10 @@ pub fn derive(item: TokenStream) -> Result<TokenStream> {
                 quote!(TIMESTAMPS)
             }
         };
-        may_be_bad.push(quote!(true));
         columns = quote!(#columns | ::wasmill_plugin::contract::Columns::#flag);
         if flag.to_string() != "TIMESTAMPS" {
             members.push(quote!(#column: ::wasmill_plugin::input::RawColumn<'r>));
-            gets.push(quote!(#name: <#ty as ::wasmill_plugin::input::BytesType>::get(columns.#column.get(row))));
+            gets.push(quote!(#name: <#ty as ::wasmill_plugin::input::BytesType>::get(&columns.#column, row)));
         }
     }
     let idents = fields.named.iter().map(|f| &f.ident);

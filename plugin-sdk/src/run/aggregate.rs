@@ -155,7 +155,7 @@ impl<F: AggregateFn> Instance for Aggregating<F> {
                     let row = row_of(at);
                     host::working_on(row);
                     let state = &mut states[*group as usize];
-                    super::checked::<F::Input, _>(columns, row as usize, |r| {
+                    super::checked::<F::Input, _>(true, columns, row as usize, |r| {
                         F::add(config, state, r)
                     });
                 }
@@ -225,7 +225,8 @@ impl<F: AggregateFn> Instance for Aggregating<F> {
         super::with_columns::<F::Input, _>(&input, |columns| {
             let gaps = (0..input.len as usize).map(|row| {
                 host::working_on(row as u32);
-                super::checked::<F::Input, _>(columns, row, |r| F::gap(config, r)).unwrap_or(0)
+                super::checked::<F::Input, _>(true, columns, row, |r| F::gap(config, r))
+                    .unwrap_or(0)
             });
             Ok(gaps.collect())
         })

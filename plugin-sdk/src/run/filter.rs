@@ -48,7 +48,8 @@ impl<F: FilterFn> Instance for Filtering<F> {
             if F::Input::may_be_bad(columns) {
                 for (row, keep) in keep.iter_mut().enumerate() {
                     host::working_on(row as u32);
-                    let kept = super::checked::<F::Input, _>(columns, row, |r| F::call(config, r));
+                    let kept =
+                        super::checked::<F::Input, _>(true, columns, row, |r| F::call(config, r));
                     *keep = u8::from(kept.unwrap_or(false));
                 }
             } else {

@@ -85,20 +85,19 @@ fn settle<T>(row: u32, answer: Result<T, Reject>) -> Option<T> {
         .ok()
 }
 
-/// Makes row `row` and runs `f` on it; a bad row is rejected.
+/// Makes row `row` and runs `f` on it; a bad row is rejected. `may_be_bad`: whether any of the batch is.
 #[inline]
 fn checked<'a, I: Input, T>(
+    may_be_bad: bool,
     columns: &I::Columns<'a>,
     row: usize,
     f: impl FnOnce(I::Row<'a>) -> Result<T, Reject>,
 ) -> Option<T> {
-    match I::bad(columns, row) {
-        Some(bad) => {
-            host::reject(row as u32, &format!("{} {}", bad.what, bad.how));
-            None
-        }
-        None => settle(row as u32, f(I::row(columns, row))),
+    if may_be_bad && let Some(bad) = I::bad(columns, row) {
+        host::reject(row as u32, &format!("{} {}", bad.what, bad.how));
+        return None;
     }
+    settle(row as u32, f(I::row(columns, row)))
 }
 
 fn config_failure(message: String) -> Failure {

@@ -186,7 +186,7 @@ impl<F: ProcessFn> Instance for Processing<F> {
             for (row, group) in groups.iter().enumerate() {
                 out.at(row as u32);
                 let key = keys.get(*group as usize);
-                super::checked::<F::Input, _>(columns, row, |r| {
+                super::checked::<F::Input, _>(true, columns, row, |r| {
                     on_group(
                         &mut states[*group as usize],
                         || F::init(config),

@@ -15,8 +15,12 @@ struct Line<'a> {
 #[transform(ports("bad"))]
 fn to_integer(line: Line<'_>, out: &mut Output<i64>) {
     match integer(line.text) {
-        Some(n) => drop(out.emit(n)),
-        None => drop(out.pass().to_port("bad")),
+        Some(n) => {
+            out.emit(n);
+        }
+        None => {
+            out.pass().to_port("bad");
+        }
     }
 }
 
