@@ -174,11 +174,11 @@ fn write_first(n: u32, out: &mut Vec<u8>) {
 fn digits(n: u64) -> u64 {
     // Fours, pairs and digits, all of a kind at once. Products with these constants, shifted, are quotients: by 10,000 for
     // all numbers here, by 100 below 10,000, by 10 below 100.
-    let fours = n / 10_000 | (n % 10_000) << 32;
+    let fours = (n / 10_000) | ((n % 10_000) << 32);
     let hundreds = ((fours * 10_486) >> 20) & 0x0000_007F_0000_007F;
-    let pairs = hundreds | (fours - hundreds * 100) << 16;
+    let pairs = hundreds | ((fours - hundreds * 100) << 16);
     let tens = ((pairs * 103) >> 10) & 0x000F_000F_000F_000F;
-    tens | (pairs - tens * 10) << 8
+    tens | ((pairs - tens * 10) << 8)
 }
 
 /// The parts of a text between separators: `text.split(separator)`.
