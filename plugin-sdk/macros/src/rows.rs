@@ -59,7 +59,11 @@ fn with_type(
         shape.config_type(),
         open,
     );
+    // Its only call is in a loop over rows, where it belongs: each function has a check of its own.
+    let inline = !function.attrs.iter().any(|a| a.path().is_ident("inline"));
+    let inline = inline.then(|| quote!(#[inline]));
     Ok(quote! {
+        #inline
         #function
         #[doc(hidden)]
         #[allow(non_camel_case_types, dead_code)]
