@@ -12,6 +12,7 @@
 //! | no question | `{"refused":WHY}` |
 
 mod client;
+mod folder;
 mod server;
 
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::folder::{self, Identity};
 use super::{Answer, LINE_BYTES_MAX, Request, make_folder, socket_of};
 use crate::job::Savepoints;
 
@@ -29,6 +30,9 @@ struct Answering {
 /// Listens until it is dropped.
 pub struct Server {
     path: PathBuf,
+    /// Of the socket: another may have its name by now.
+    own: Identity,
+    listener: Arc<UnixListener>,
     answering: Arc<Answering>,
     over: Arc<AtomicBool>,
 }
@@ -39,27 +43,39 @@ impl Server {
         let path = socket_of(checkpoints);
         let folder = path.parent().expect("it is in a folder");
         make_folder(folder)?;
+        let lock = folder::lock(folder);
+        if let Some(lock) = &lock {
+            folder::sweep(folder, lock);
+        }
         let fail = |e: std::io::Error| format!("cannot listen at {}: {e}", path.display());
         // The name comes last, when nobody else may speak to it any more.
         let making = path.with_extension(format!("{}.new", std::process::id()));
         let _ = std::fs::remove_file(&making);
-        let listener = UnixListener::bind(&making).map_err(fail)?;
+        let listener = Arc::new(UnixListener::bind(&making).map_err(fail)?);
         let named = std::fs::set_permissions(&making, PermissionsExt::from_mode(0o600))
-            .and_then(|()| std::fs::rename(&making, &path));
-        if let Err(e) = named {
-            let _ = std::fs::remove_file(&making);
-            return Err(fail(e));
-        }
+            .and_then(|()| folder::identity(&making))
+            .and_then(|own| std::fs::rename(&making, &path).map(|()| own));
+        let own = match named {
+            Ok(own) => own,
+            Err(e) => {
+                let _ = std::fs::remove_file(&making);
+                return Err(fail(e));
+            }
+        };
+        drop(lock);
         let over = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&over);
         let answering = Arc::new(Answering::default());
         let counted = Arc::clone(&answering);
+        let listening = Arc::clone(&listener);
         std::thread::Builder::new()
             .name("wasmill-control".into())
-            .spawn(move || listen(&listener, &job, &is_over, &counted))
+            .spawn(move || listen(&listening, &job, &is_over, &counted))
             .map_err(fail)?;
         Ok(Server {
             path,
+            own,
+            listener,
             answering,
             over,
         })
@@ -70,8 +86,13 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
         // Wakes the listener.
-        let _ = UnixStream::connect(&self.path);
-        let _ = std::fs::remove_file(&self.path);
+        let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
+        // Not a socket that has taken the name since.
+        let lock = self.path.parent().and_then(folder::lock);
+        if folder::identity(&self.path).is_ok_and(|now| now == self.own) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+        drop(lock);
         // The job is over, so each answer is known: whoever asked it to stop is to hear that it did.
         let mut count = self.answering.count.lock();
         while *count > 0 {
@@ -158,4 +179,23 @@ fn send(mut stream: &UnixStream, answer: &Answer) -> std::io::Result<()> {
     let mut line = serde_json::to_vec(answer).expect("an answer is plain data");
     line.push(b'\n');
     stream.write_all(&line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_ends_leaves_the_socket_of_the_one_that_took_its_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let checkpoints = folder.path().to_str().expect("UTF-8");
+        let start = || Server::start(checkpoints, Savepoints::none()).expect("it listens");
+        let path = socket_of(checkpoints);
+        let first = start();
+        let second = start();
+        drop(first);
+        assert!(UnixStream::connect(&path).is_ok());
+        drop(second);
+        assert!(!path.exists());
+    }
 }

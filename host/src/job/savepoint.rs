@@ -80,6 +80,15 @@ pub struct Savepoints {
 }
 
 impl Savepoints {
+    /// Of a job that takes no checkpoints.
+    #[cfg(test)]
+    pub fn none() -> Savepoints {
+        Savepoints {
+            status: Arc::new(Mutex::new(JobStatus::Running)),
+            ask: None,
+        }
+    }
+
     /// Takes one: waits until it is there and was read back. An error leaves the job as it was, unless it was to stop.
     pub fn take(&self, request: SavepointRequest) -> Result<Savepoint, NoSavepoint> {
         let ask = self.ask.as_ref().ok_or(NoSavepoint::WithoutCheckpoints)?;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -479,5 +479,61 @@ fn checkpoints_are_listed_looked_into_verified_and_removed() -> Result<()> {
         "{}",
         nothing.stderr
     );
+    Ok(())
+}
+
+/// The sockets in a folder.
+fn sockets(folder: &Path) -> Vec<PathBuf> {
+    let names = fs::read_dir(folder).into_iter().flatten().flatten();
+    let paths = names.map(|entry| entry.path());
+    paths
+        .filter(|path| path.extension().is_some_and(|e| e == "sock"))
+        .collect()
+}
+
+/// Starts the job of this folder, and waits until it listens at a socket that was not there.
+fn listening(folder: &Path, runtime: &Path) -> Result<(Child, PathBuf)> {
+    let before = sockets(runtime);
+    let mut job = command(folder, ["run", "job.toml", "--quiet"])
+        .env("WASMILL_RUNTIME_DIR", runtime)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()?;
+    for _ in 0..1_000 {
+        let new = sockets(runtime).into_iter().find(|s| !before.contains(s));
+        if let Some(socket) = new {
+            return Ok((job, socket));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    job.kill()?;
+    job.wait()?;
+    bail!("the job does not listen")
+}
+
+#[test]
+fn socket_that_a_killed_job_left_is_gone_once_another_job_starts() -> Result<()> {
+    let temporary = tempfile::tempdir()?;
+    let runtime = temporary.path().join("runtime");
+    let (killed, next) = (folder(&job(100_000, 1_000))?, folder(&job(100_000, 1_000))?);
+    let (mut child, left) = listening(killed.path(), &runtime)?;
+    child.kill()?;
+    child.wait()?;
+    ensure!(left.exists(), "a kill leaves no chance to remove it");
+
+    let (mut child, own) = listening(next.path(), &runtime)?;
+    ensure!(
+        sockets(&runtime) == [own.clone()],
+        "{:?}",
+        sockets(&runtime)
+    );
+    // It is the living job's, and goes with it.
+    let mut ask = command(
+        next.path(),
+        ["savepoint", "job.toml", "--stop", "--to", "end"],
+    );
+    run(ask.env("WASMILL_RUNTIME_DIR", &runtime), b"")?.expect_code(0)?;
+    ensure!(child.wait()?.success());
+    ensure!(!own.exists());
     Ok(())
 }
