@@ -8,7 +8,7 @@ use super::check::show_problems;
 use super::style::say;
 use crate::config::{Operator, show_limit, show_size};
 use crate::plugin::limits::{SETTINGS, Unit};
-use crate::plugin::{Limits, Support, support};
+use crate::plugin::{Gap, Limits, support};
 
 /// Shows the limits that hold under the operator's settings.
 pub fn run(arguments: LimitsArguments) -> Exit {
@@ -16,24 +16,16 @@ pub fn run(arguments: LimitsArguments) -> Exit {
         Ok(operator) => operator,
         Err(problems) => return show_problems(&problems),
     };
-    let support = support();
+    let gaps = support();
     if arguments.json {
-        say(&format!("{:#}", to_json(&operator, support)));
+        say(&format!("{:#}", to_json(&operator, &gaps)));
     } else {
-        say(text(&operator, support).trim_end_matches('\n'));
+        say(text(&operator, &gaps).trim_end_matches('\n'));
     }
     Exit::Fine
 }
 
-/// Names of what the kernel lacks.
-fn missing(support: Support) -> Vec<&'static str> {
-    [(support.landlock, "landlock"), (support.seccomp, "seccomp")]
-        .into_iter()
-        .filter_map(|(there, name)| (!there).then_some(name))
-        .collect()
-}
-
-fn text(operator: &Operator, support: Support) -> String {
+fn text(operator: &Operator, gaps: &[Gap]) -> String {
     let defaults = Limits::default().clamped_to(&operator.limits);
     let mut out = format!(
         "{:<18} {:>10} {:>11}  {:<16} {}\n",
@@ -57,17 +49,17 @@ fn text(operator: &Operator, support: Support) -> String {
         compile.wall.as_secs(),
         show_size(compile.code_bytes_max),
     );
-    out += &match missing(support)[..] {
-        [] => "its process is held by limits, no_new_privs, landlock and seccomp\n".to_string(),
-        ref none => format!(
-            "its process is held by limits and no_new_privs; this kernel has no {}\n",
-            none.join(", no ")
-        ),
-    };
+    out += "its process is held by limits, no_new_privs, landlock and seccomp";
+    if gaps.is_empty() {
+        out += "\n";
+    } else {
+        out += ", but not wholly on this system:\n";
+        gaps.iter().for_each(|gap| out += &format!("  {gap}\n"));
+    }
     out
 }
 
-fn to_json(operator: &Operator, support: Support) -> Value {
+fn to_json(operator: &Operator, gaps: &[Gap]) -> Value {
     let defaults = Limits::default().clamped_to(&operator.limits);
     let limits: Vec<Value> = SETTINGS
         .iter()
@@ -90,7 +82,8 @@ fn to_json(operator: &Operator, support: Support) -> Value {
             "cpu_ms": compile.cpu.as_millis() as u64,
             "wall_ms": compile.wall.as_millis() as u64,
             "code_bytes": compile.code_bytes_max,
-            "not_enforced": missing(support),
+            "not_enforced": gaps.iter().map(|gap| gap.layer).collect::<Vec<_>>(),
+            "not_enforced_because": gaps.iter().map(|gap| gap.why.as_str()).collect::<Vec<_>>(),
         },
         "may_trust": operator.may_trust,
     })
@@ -104,12 +97,12 @@ mod tests {
     fn every_limit_is_shown_with_what_happens_past_it() {
         let mut operator = Operator::default();
         operator.limits.memory_bytes_max = 8 << 20;
-        let support = Support {
-            landlock: false,
-            seccomp: true,
-        };
-        let text = text(&operator, support);
-        let json = to_json(&operator, support);
+        let gaps = [Gap {
+            layer: "landlock",
+            why: "this kernel has none".into(),
+        }];
+        let text = text(&operator, &gaps);
+        let json = to_json(&operator, &gaps);
         for s in SETTINGS {
             assert!(text.contains(s.key), "{}", s.key);
         }
@@ -117,11 +110,18 @@ mod tests {
             text.contains("memory                   8MiB        8MiB  memory"),
             "{text}"
         );
-        assert!(text.contains("this kernel has no landlock"), "{text}");
+        assert!(
+            text.contains("\n  landlock: this kernel has none\n"),
+            "{text}"
+        );
         assert_eq!(
             json["limits"].as_array().map(Vec::len),
             Some(SETTINGS.len())
         );
         assert_eq!(json["compile"]["not_enforced"], json!(["landlock"]));
+        assert_eq!(
+            json["compile"]["not_enforced_because"],
+            json!(["this kernel has none"])
+        );
     }
 }

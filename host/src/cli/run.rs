@@ -17,6 +17,7 @@ use crate::control::Server;
 use crate::job::report::Summary;
 use crate::job::reporting::{self, ProgressMeter};
 use crate::job::{Environment, Job, JobEnding, Restore, Started};
+use crate::plugin::Gap;
 use crate::runtime::task::TaskError;
 
 /// How often progress is shown.
@@ -255,14 +256,15 @@ fn listen(place: &str, job: &Job, shown: &Shown) -> Option<Server> {
 
 /// What did not hold the compilers of plugins that were compiled just now.
 fn sandbox_notes(plan: &Plan) -> Vec<String> {
-    plan.plugins
-        .iter()
-        .filter(|p| !p.plugin.compiled_without().is_empty())
+    let plugins = plan.plugins.iter();
+    plugins
+        .filter(|p| !p.plugin.gaps().is_empty())
         .map(|p| {
+            let gaps: Vec<String> = p.plugin.gaps().iter().map(Gap::to_string).collect();
             format!(
-                "plugin {} was compiled in a process without {} (this system lacks or refused it)",
+                "plugin {} was compiled in a process that was not wholly held: {}",
                 p.name,
-                p.plugin.compiled_without().join(" and ")
+                gaps.join("; ")
             )
         })
         .collect()

@@ -10,7 +10,7 @@ use super::abi::imports::{HOST, TYPES};
 use super::abi::types::Level;
 use super::abi::wasi;
 use super::cache::hex;
-use super::compile::{self, Request};
+use super::compile::{self, Gap, Request};
 use super::engine::{Engine, EngineError};
 use super::host::HostState;
 use super::instance::{self, InstanceOptions, Live};
@@ -229,7 +229,7 @@ pub(super) struct Inner {
     pub log_level: Level,
     pub functions: Vec<FunctionInfo>,
     pub from_cache: bool,
-    pub not_enforced: Vec<&'static str>,
+    pub gaps: Vec<Gap>,
     /// The ticker runs as long as the engine does.
     _engine: Engine,
 }
@@ -258,7 +258,7 @@ impl Engine {
             .cache()
             .and_then(|cache| cache.get(&digest, &flavour.engine));
         let from_cache = cached.is_some();
-        let mut not_enforced = Vec::new();
+        let mut gaps = Vec::new();
         // SAFETY: the code was written by this very function, for this plugin and these settings, by this version
         // of the host and this user: the cache has checked a MAC over all of that.
         let cached = cached.and_then(|code| unsafe { deserialize(flavour, &code) }.ok());
@@ -282,7 +282,7 @@ impl Engine {
                     flavour,
                     &request,
                 )?;
-                not_enforced = compiled.not_enforced;
+                gaps = compiled.gaps;
                 // SAFETY: the code came from this process's own compiler, or through the pipe of a child that this
                 // process has started from its own program, with the same settings.
                 let component = unsafe { deserialize(flavour, &compiled.code) }
@@ -333,7 +333,7 @@ impl Engine {
             log_level: log_level(),
             functions: Vec::new(),
             from_cache,
-            not_enforced,
+            gaps,
             _engine: self.clone(),
         };
         // The list of functions belongs to the plugin; it is asked for through a plugin that has none yet.
@@ -398,10 +398,9 @@ impl Plugin {
         self.inner.from_cache
     }
 
-    /// What the compiler's sandbox lacked when it was compiled just now: `landlock`, `seccomp` … Nothing
-    /// where the code came from the cache.
-    pub fn compiled_without(&self) -> &[&'static str] {
-        &self.inner.not_enforced
+    /// What the compiler's sandbox lacked when it was compiled just now. Nothing where the code came from the cache.
+    pub fn gaps(&self) -> &[Gap] {
+        &self.inner.gaps
     }
 
     /// A function by name.

@@ -27,7 +27,7 @@ mod shape;
 mod transform;
 mod wrap;
 
-pub use compile::{COMMAND as COMPILE_COMMAND, Compiler, Support, support, worker_main};
+pub use compile::{COMMAND as COMPILE_COMMAND, Compiler, Gap, support, worker_main};
 pub use engine::{CacheDir, Engine, EngineError, EngineOptions};
 pub use function::{
     Added, Aggregate, ColumnSet, Descriptor, Fault, FieldRead, Finished, FiredTimer, FunctionInfo,

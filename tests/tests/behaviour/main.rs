@@ -15,6 +15,7 @@ mod object_store;
 mod pages;
 mod restores;
 mod s3_server;
+mod sandbox;
 mod savepoints;
 mod signals;
 mod spill;

@@ -528,11 +528,10 @@ fn socket_that_a_killed_job_left_is_gone_once_another_job_starts() -> Result<()>
         sockets(&runtime)
     );
     // It is the living job's, and goes with it.
-    let mut ask = command(
-        next.path(),
-        ["savepoint", "job.toml", "--stop", "--to", "end"],
-    );
-    run(ask.env("WASMILL_RUNTIME_DIR", &runtime), b"")?.expect_code(0)?;
+    let stop = ["savepoint", "job.toml", "--stop", "--to", "end"];
+    let mut ask = command(next.path(), stop);
+    ask.env("WASMILL_RUNTIME_DIR", &runtime);
+    run(ask, b"")?.expect_code(0)?;
     ensure!(child.wait()?.success());
     ensure!(!own.exists());
     Ok(())

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use super::sandbox::Enforced;
+use super::gaps;
 use super::wire::{self, Answer, Status};
 use super::worker::COMMAND;
 use super::{Compiled, Request};
@@ -149,7 +149,7 @@ fn taken(answer: Answer, engine_hash: u64, limits: &CompileLimits) -> Result<Com
         )),
         Status::Code => Ok(Compiled {
             code: answer.payload,
-            not_enforced: Enforced::from_bits(answer.enforced).missing(),
+            gaps: gaps::from_words(&answer.gaps).map_err(LoadError::Compile)?,
         }),
     }
 }

@@ -7,6 +7,7 @@
 //! this process made the child and read its pipe; code from anywhere else must carry the cache's MAC.
 
 mod child;
+mod gaps;
 mod queue;
 mod sandbox;
 mod wire;
@@ -14,7 +15,8 @@ mod worker;
 
 use std::path::PathBuf;
 
-pub use sandbox::{Support, support};
+pub use gaps::Gap;
+pub use sandbox::support;
 pub use worker::{COMMAND, main as worker_main};
 
 use super::cache::engine_hash;
@@ -45,8 +47,8 @@ impl Compiler {
 /// Machine code, and what the sandbox of the compiler lacked.
 pub(super) struct Compiled {
     pub code: Vec<u8>,
-    /// Names of what was not enforced: `in-process`, `landlock`, `seccomp` …
-    pub not_enforced: Vec<&'static str>,
+    /// What did not hold the compiler.
+    pub gaps: Vec<Gap>,
 }
 
 /// Compiles a file that has passed `shape`.
@@ -60,7 +62,10 @@ pub(super) fn compile(
     match compiler {
         Compiler::InProcess => Ok(Compiled {
             code: compile_here(&flavour.engine, request.binary, request.shape)?,
-            not_enforced: vec!["in-process"],
+            gaps: vec![Gap::new(
+                gaps::IN_PROCESS,
+                "no process of its own was asked for",
+            )],
         }),
         Compiler::Child(program) => {
             let _turn = queue.wait();

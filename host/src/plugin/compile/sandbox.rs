@@ -3,77 +3,36 @@
 //! could not be had is told to the host, which tells people.
 
 use std::collections::BTreeMap;
+use std::io;
 
-use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _,
-    RulesetStatus,
-};
+use landlock::{ABI, Access as _, AccessFs, AccessNet, Ruleset, RulesetAttr as _, RulesetStatus};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule,
 };
 
-/// What holds the child.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Enforced {
-    pub limits: bool,
-    pub no_new_privs: bool,
-    pub landlock: bool,
-    pub seccomp: bool,
+use super::gaps::{self, Gap, LANDLOCK, LIMITS, NO_NEW_PRIVS, PARENT_DEATH, SECCOMP};
+
+/// What this kernel lacks, asked without giving anything up.
+pub fn support() -> Vec<Gap> {
+    let filters = rustix::thread::secure_computing_mode().map_err(io::Error::from);
+    let landlock = gaps::of_landlock(landlock_abi());
+    let seccomp = filters.err().map(|e| Gap::new(SECCOMP, e.to_string()));
+    landlock.into_iter().chain(seccomp).collect()
 }
 
-impl Enforced {
-    /// For the pipe.
-    pub fn bits(self) -> u8 {
-        u8::from(self.limits)
-            | u8::from(self.no_new_privs) << 1
-            | u8::from(self.landlock) << 2
-            | u8::from(self.seccomp) << 3
-    }
-
-    pub fn from_bits(bits: u8) -> Enforced {
-        Enforced {
-            limits: bits & 1 != 0,
-            no_new_privs: bits & 2 != 0,
-            landlock: bits & 4 != 0,
-            seccomp: bits & 8 != 0,
-        }
-    }
-
-    /// Names of what is not.
-    pub fn missing(self) -> Vec<&'static str> {
-        [
-            (self.limits, "limits"),
-            (self.no_new_privs, "no-new-privs"),
-            (self.landlock, "landlock"),
-            (self.seccomp, "seccomp"),
-        ]
-        .into_iter()
-        .filter_map(|(there, name)| (!there).then_some(name))
-        .collect()
-    }
-}
-
-/// What this kernel has, asked without giving anything up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Support {
-    /// Rules on files and network for a process.
-    pub landlock: bool,
-    /// Filters of system calls.
-    pub seccomp: bool,
-}
-
-/// Asks the kernel.
-pub fn support() -> Support {
-    let landlock = Ruleset::default()
-        .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(AccessFs::from_all(ABI::V1))
-        .and_then(Ruleset::create)
-        .is_ok();
-    Support {
-        landlock,
-        seccomp: rustix::thread::secure_computing_mode().is_ok(),
+/// The version of landlock that this kernel has.
+fn landlock_abi() -> io::Result<i32> {
+    /// `LANDLOCK_CREATE_RULESET_VERSION`: asks, makes nothing.
+    const VERSION: libc::c_uint = 1;
+    let nothing = std::ptr::null::<libc::c_void>();
+    // SAFETY: with this flag the call takes a null pointer and the size zero, and only answers a number.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, nothing, 0_usize, VERSION) };
+    match i32::try_from(answer) {
+        Ok(abi) if abi >= 0 => Ok(abi),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 
@@ -94,31 +53,44 @@ pub fn close_descriptors() {
     }
 }
 
-/// Gives everything up, the strictest last.
-pub fn enter(memory_bytes: u64, cpu_s: u64) -> Enforced {
-    let mut enforced = Enforced::default();
-    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-    let limit = |resource, soft: u64, hard: u64| {
-        setrlimit(
-            resource,
-            Rlimit {
-                current: Some(soft),
-                maximum: Some(hard),
-            },
-        )
-        .is_ok()
+/// Gives everything up, the strictest last. What could not be had, and why; the rest holds all the same.
+pub fn enter(memory_bytes: u64, cpu_s: u64) -> Vec<Gap> {
+    let mut gaps = Vec::new();
+    let mut need = |layer, done: Result<(), String>| {
+        gaps.extend(done.err().map(|why| Gap::new(layer, why)));
     };
-    enforced.limits = limit(Resource::Core, 0, 0)
-        & limit(Resource::Fsize, 0, 0)
-        & limit(Resource::Nofile, 64, 64)
-        & limit(Resource::As, memory_bytes, memory_bytes)
+    let words = |done: rustix::io::Result<()>| done.map_err(|e| io::Error::from(e).to_string());
+    let signal = Some(rustix::process::Signal::KILL);
+    let dies = rustix::process::set_parent_process_death_signal(signal);
+    need(PARENT_DEATH, words(dies));
+    for (name, resource, soft, hard) in [
+        ("RLIMIT_CORE", Resource::Core, 0, 0),
+        ("RLIMIT_FSIZE", Resource::Fsize, 0, 0),
+        ("RLIMIT_NOFILE", Resource::Nofile, 64, 64),
+        ("RLIMIT_AS", Resource::As, memory_bytes, memory_bytes),
         // The soft limit's signal names the cause; the hard one is for who would ignore it.
-        & limit(Resource::Cpu, cpu_s, cpu_s + 1);
+        ("RLIMIT_CPU", Resource::Cpu, cpu_s, cpu_s + 1),
+    ] {
+        let limit = Rlimit {
+            current: Some(soft),
+            maximum: Some(hard),
+        };
+        let done = words(setrlimit(resource, limit));
+        need(LIMITS, done.map_err(|why| format!("{name}: {why}")));
+    }
     heed(libc::SIGXCPU);
-    enforced.no_new_privs = rustix::thread::set_no_new_privs(true).is_ok();
-    enforced.landlock = restrict_files().unwrap_or(false);
-    enforced.seccomp = filter_calls().is_ok();
-    enforced
+    need(NO_NEW_PRIVS, words(rustix::thread::set_no_new_privs(true)));
+    // How much there is: then what it was asked for.
+    let abi = landlock_abi();
+    let is_there = abi.is_ok();
+    let lacking = gaps::of_landlock(abi);
+    let restricted = restrict_files().map_err(|e| e.to_string());
+    if is_there {
+        need(LANDLOCK, restricted);
+    }
+    need(SECCOMP, filter_calls().map_err(|e| e.to_string()));
+    gaps.extend(lacking);
+    gaps
 }
 
 /// Lets a signal end this process, though who started the host may have told all to ignore it.
@@ -128,13 +100,16 @@ fn heed(signal: libc::c_int) {
 }
 
 /// No file, no folder, no TCP port: an empty set of rules, as far as the kernel knows them.
-fn restrict_files() -> Result<bool, landlock::RulesetError> {
+fn restrict_files() -> Result<(), Box<dyn std::error::Error>> {
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(ABI::V5))?
         .handle_access(AccessNet::from_all(ABI::V5))?
         .create()?
         .restrict_self()?;
-    Ok(status.ruleset != RulesetStatus::NotEnforced)
+    if status.ruleset == RulesetStatus::NotEnforced {
+        return Err("the kernel took no rule".into());
+    }
+    Ok(())
 }
 
 /// Memory, threads, the three pipes, and the end. Anything else is answered with "not permitted", which
@@ -223,8 +198,8 @@ mod tests {
         // The listing itself has one.
         println!("descriptors {}", inherited.filter(|fd| *fd > 2).count() - 1);
         let memory = 1 << 30;
-        let enforced = enter(memory, 1);
-        println!("missing {:?}", enforced.missing());
+        let gaps = enter(memory, 1);
+        println!("gaps {gaps:?}");
         let tell = |what: &str, answer: i64| {
             let why = std::io::Error::last_os_error().raw_os_error();
             println!("{what} {:?}", if answer < 0 { why } else { None });
@@ -303,29 +278,17 @@ mod tests {
         let has = |line: &str| assert!(words.lines().any(|l| l.ends_with(line)), "{line}: {words}");
         has("descriptors 0");
         // Where the system lacks something the rest is held all the same.
-        let support = support();
+        let lacks = support();
         assert!(
-            support.seccomp,
+            lacks.iter().all(|gap| gap.layer != SECCOMP),
             "this system cannot filter calls: the test cannot say anything"
         );
-        has(if support.landlock {
-            "missing []"
-        } else {
-            "missing [\"landlock\"]"
-        });
+        has(&format!("gaps {lacks:?}"));
         for what in ["open", "socket", "unix", "fork", "exec", "kill", "limits"] {
             has(&format!("{what} Some({})", libc::EPERM));
         }
         has(&format!("memory Some({})", libc::ENOMEM));
         has("thread 7");
         assert_eq!(out.status.signal(), Some(libc::SIGXCPU), "{words}");
-    }
-
-    #[test]
-    fn what_is_enforced_survives_the_pipe() {
-        for bits in 0..16 {
-            assert_eq!(Enforced::from_bits(bits).bits(), bits);
-        }
-        assert_eq!(Enforced::from_bits(3).missing(), ["landlock", "seccomp"]);
     }
 }

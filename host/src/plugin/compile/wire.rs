@@ -2,10 +2,12 @@
 //! versions; integers are little-endian.
 //!
 //! Request: `"wmcompil"`, flags u8 (1 interruptible, 2 on several threads), length u64, file.
-//! Answer: `"wmcompld"`, sandbox u8 (`sandbox::Enforced`), status u8, engine hash u64, length u64, then
-//! machine code (status 0), or words.
+//! Answer: `"wmcompld"`, status u8, engine hash u64, length u64, then what does not hold the child (`gaps`); length u64,
+//! then machine code (status 0), or words.
 
 use std::io::{self, Read, Write};
+
+use super::gaps::WORDS_BYTES_MAX;
 
 const REQUEST: &[u8; 8] = b"wmcompil";
 const ANSWER: &[u8; 8] = b"wmcompld";
@@ -28,7 +30,8 @@ pub enum Status {
 /// An answer.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Answer {
-    pub enforced: u8,
+    /// Gaps of its sandbox, as words.
+    pub gaps: String,
     pub status: Status,
     pub engine_hash: u64,
     pub payload: Vec<u8>,
@@ -57,8 +60,10 @@ pub fn read_request(from: &mut impl Read, bytes_max: u64) -> io::Result<(u8, Vec
 
 pub fn write_answer(to: &mut impl Write, answer: &Answer) -> io::Result<()> {
     to.write_all(ANSWER)?;
-    to.write_all(&[answer.enforced, answer.status as u8])?;
+    to.write_all(&[answer.status as u8])?;
     to.write_all(&answer.engine_hash.to_le_bytes())?;
+    to.write_all(&(answer.gaps.len() as u64).to_le_bytes())?;
+    to.write_all(answer.gaps.as_bytes())?;
     to.write_all(&(answer.payload.len() as u64).to_le_bytes())?;
     to.write_all(&answer.payload)?;
     to.flush()
@@ -66,23 +71,27 @@ pub fn write_answer(to: &mut impl Write, answer: &Answer) -> io::Result<()> {
 
 /// None of a length past `bytes_max` is read.
 pub fn read_answer(from: &mut impl Read, bytes_max: u64) -> io::Result<Answer> {
-    let mut head = [0; 26];
+    let mut head = [0; 25];
     from.read_exact(&mut head)?;
     if head[..8] != *ANSWER {
         return Err(invalid("not an answer"));
     }
-    let status = match head[9] {
+    let status = match head[8] {
         0 => Status::Code,
         1 => Status::Wrap,
         2 => Status::Refused,
         _ => return Err(invalid("unknown status")),
     };
-    let engine_hash = u64::from_le_bytes(head[10..18].try_into().expect("eight bytes"));
+    let engine_hash = u64::from_le_bytes(head[9..17].try_into().expect("eight bytes"));
+    let gaps = read_payload(from, &head[17..], WORDS_BYTES_MAX as u64)?;
+    let gaps = String::from_utf8(gaps).map_err(|_| invalid("words that are no text"))?;
+    let mut len = [0; 8];
+    from.read_exact(&mut len)?;
     Ok(Answer {
-        enforced: head[8],
+        gaps,
         status,
         engine_hash,
-        payload: read_payload(from, &head[18..], bytes_max)?,
+        payload: read_payload(from, &len, bytes_max)?,
     })
 }
 
@@ -109,7 +118,7 @@ mod tests {
     #[test]
     fn answers_and_requests_come_back_whole_and_torn_ones_do_not() {
         let answer = || Answer {
-            enforced: 5,
+            gaps: "seccomp: none\n".into(),
             status: Status::Wrap,
             engine_hash: 77,
             payload: b"words".to_vec(),
@@ -124,7 +133,7 @@ mod tests {
         for cut in 0..bytes.len() {
             assert!(read_answer(&mut &bytes[..cut], 5).is_err(), "{cut}");
         }
-        bytes[9] = 9;
+        bytes[8] = 9;
         assert!(read_answer(&mut &bytes[..], 5).is_err());
         let mut bytes = Vec::new();
         write_request(&mut bytes, PARALLEL, b"file").unwrap();

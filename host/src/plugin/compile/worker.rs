@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use super::wire::{self, Answer, Status};
-use super::{compile_here, sandbox};
+use super::{compile_here, gaps, sandbox};
 use crate::plugin::cache::engine_hash;
 use crate::plugin::engine::engine_for_compiling;
 use crate::plugin::limits::PLUGIN_BYTES_MAX;
@@ -27,8 +27,8 @@ pub fn main(arguments: &[String]) -> ExitCode {
         return ExitCode::from(2);
     };
     sandbox::close_descriptors();
-    let enforced = sandbox::enter(memory, cpu);
-    match serve(enforced.bits()) {
+    let gaps = sandbox::enter(memory, cpu);
+    match serve(gaps::to_words(&gaps)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("{e}");
@@ -37,7 +37,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
     }
 }
 
-fn serve(enforced: u8) -> io::Result<()> {
+fn serve(gaps: String) -> io::Result<()> {
     let (flags, file) = wire::read_request(&mut io::stdin().lock(), PLUGIN_BYTES_MAX as u64)?;
     let engine = engine_for_compiling(
         flags & wire::INTERRUPTIBLE != 0,
@@ -53,7 +53,7 @@ fn serve(enforced: u8) -> io::Result<()> {
         Err(other) => (Status::Refused, other.to_string().into_bytes()),
     };
     let answer = Answer {
-        enforced,
+        gaps,
         status,
         engine_hash: engine_hash(&engine),
         payload,
