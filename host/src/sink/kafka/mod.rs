@@ -139,3 +139,80 @@ impl Sink for KafkaSink {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::BinaryArray;
+
+    use super::*;
+    use crate::config::SinkTopic;
+    use crate::config::plan::FileFormat;
+    use crate::record::{Batch, Form, Value};
+
+    /// A sink of a cluster that nobody can reach: what is sent waits.
+    fn unreachable() -> KafkaSink {
+        let plan = KafkaSinkPlan {
+            brokers: "127.0.0.1:1".into(),
+            topic: SinkTopic {
+                fixed: None,
+                from: Some("/topic".into()),
+            },
+            format: FileFormat::Json,
+            delivery: KafkaDelivery::AtLeastOnce,
+            partitioner: "murmur2_random",
+            compression: "none",
+            headers: false,
+            client: Vec::new(),
+            job: "job".into(),
+            every_ms: None,
+        };
+        KafkaSink::open("out", &plan, None).expect("nothing is asked for yet")
+    }
+
+    fn record() -> Batch {
+        let values = BinaryArray::from_iter_values([br#"{"topic":"t"}"#]);
+        Batch::of(1, Value::new(Form::Bytes(values)))
+    }
+
+    /// Waits until it is so: without end, as what is waited for needs no broker.
+    fn until(is_so: impl Fn() -> bool) {
+        while !is_so() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn while_a_writer_waits_for_acknowledgements_no_other_adds_to_what_it_waits_for() {
+        let sink = unreachable();
+        let (mut one, mut other) = (
+            sink.writer(0).expect("a writer"),
+            sink.writer(1).expect("a writer"),
+        );
+        let waiting = || sink.shared.producer.waiting();
+        one.write(record()).expect("there is room");
+        assert_eq!(waiting(), 1);
+        std::thread::scope(|scope| {
+            let prepares = scope.spawn(|| one.prepare(1));
+            until(|| sink.shared.is_draining());
+            let writes = scope.spawn(|| other.write(record()));
+            // Long enough for a writer that is not held.
+            std::thread::sleep(Duration::from_millis(300));
+            let (waits, goes_on) = (waiting(), writes.is_finished());
+            // A job that ends keeps nobody waiting, nor does this test when it fails.
+            sink.abort();
+            let prepared = prepares.join().expect("no panic");
+            let _ = writes.join().expect("no panic");
+            assert_eq!((waits, goes_on), (1, false));
+            let why = prepared.expect_err("it was stopped").to_string();
+            assert!(
+                why.contains("stopped while waiting for acknowledgements"),
+                "{why}"
+            );
+        });
+        assert!(!sink.shared.is_draining());
+        // Then others send again.
+        let before = waiting();
+        other.write(record()).expect("there is room");
+        assert_eq!(waiting(), before + 1);
+    }
+}
