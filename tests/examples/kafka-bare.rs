@@ -194,7 +194,7 @@ fn now_us() -> u64 {
     u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Sends the time at a rate, and looks when it comes out at the other end. The first two seconds do not count.
+/// Sends the time at which each record is due, at a rate, and looks when it comes out at the other end. The first two seconds do not count.
 fn latency(brokers: &str, from: &str, to: &str, rate: u64, seconds: u64) -> Result<()> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
@@ -220,12 +220,13 @@ fn latency(brokers: &str, from: &str, to: &str, rate: u64, seconds: u64) -> Resu
         .create()?;
     let topic = from.to_owned();
     let sender = std::thread::spawn(move || -> Result<()> {
-        let begun = Instant::now();
+        let begun = now_us();
         let mut sent = 0;
         while sent < rate * seconds {
-            let due = (begun.elapsed().as_micros() as u64) * rate / 1_000_000;
+            let due = now_us().saturating_sub(begun) * rate / 1_000_000;
             while sent < due.min(rate * seconds) {
-                let text = now_us().to_string();
+                // When it was to be sent, not when it was: a sender that is late must not make the others look fast.
+                let text = (begun + sent * 1_000_000 / rate).to_string();
                 let record = BaseRecord::<(), str>::to(&topic).payload(&text);
                 producer.send(record).map_err(|(e, _)| e)?;
                 sent += 1;
