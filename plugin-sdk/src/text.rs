@@ -6,7 +6,7 @@
 //!
 //! No more than what jobs do to each of their records is here; other text is `str`'s.
 
-/// The integer that a text is: `text.trim().parse().ok()`, in a third of the time.
+/// The integer that a text is: `text.trim().parse().ok()`, without a turn for each digit.
 ///
 /// ```
 /// use wasmill_plugin::text::integer;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Exit;
 use super::args::LimitsArguments;
 use super::check::show_problems;
-use super::style::say;
+use super::style::{fold, say};
 use crate::config::{Operator, show_limit, show_size};
 use crate::plugin::limits::{SETTINGS, Unit};
 use crate::plugin::{Gap, Limits, support};
@@ -54,7 +54,9 @@ fn text(operator: &Operator, gaps: &[Gap]) -> String {
         out += "\n";
     } else {
         out += ", but not wholly on this system:\n";
-        gaps.iter().for_each(|gap| out += &format!("  {gap}\n"));
+        for gap in gaps {
+            out += &fold("  ", 4, &gap.to_string());
+        }
     }
     out
 }

@@ -103,6 +103,8 @@ fn key_in<'a>(kind: &str, name: &'a [u8]) -> Option<&'a [u8]> {
         ("join", [b'r', _, rest @ ..]) => rest.get(8..),
         // A table's row, or a record that waits.
         ("lookup", [b't' | b'w', rest @ ..]) => key_of_entry(rest).flatten(),
+        // One of those that wait: two numbers stand before the key.
+        ("lookup", [b'a', rest @ ..]) => rest.get(16..).and_then(key_of_entry).flatten(),
         _ => key_of_entry(name).flatten(),
     }
 }

@@ -2,15 +2,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::config::plan::{KeyPointers, Port};
-use crate::keyed::{RowId, RowStore, TimeQueue, described, key_of, timestamp_of};
+use crate::keyed::{RowId, described, key_of, timestamp_of};
 use crate::plugin::{Join, RejectKind, Rejected};
-use crate::record::{Batch, NO_ROW, RowsBuilder};
+use crate::record::{Batch, NO_ROW};
 use crate::spill::Vault;
 use crate::state::{Extent, StateBuffer, StateRef};
 use crate::step::{Boundary, Output, Progress, Step, StepError};
 use crate::time::Watermark;
 
 use super::Table;
+use super::waiting::WaitingRows;
 
 /// Records in one call of the function.
 const PAIRS_MAX: usize = 4096;
@@ -47,14 +48,11 @@ pub struct LookupStep {
     pub(super) table: Kept,
     /// Records of this boundary.
     arrived: Vec<Batch>,
-    pub(super) waiting: RowStore<Waiting>,
-    /// When they go on: (timestamp, row).
-    order: TimeQueue,
-    pub(super) next_arrival: u64,
-    todo: VecDeque<Todo>,
-    /// The boundary's records are in `todo`.
+    pub(super) waiting: WaitingRows,
+    /// Records of this boundary that can go on, after those that waited.
+    todo: VecDeque<Batch>,
+    /// The boundary's records were dealt.
     begun: bool,
-    pub(super) restored: RowsBuilder,
     /// Records that wait are in the last snapshot.
     pub(super) waiting_stored: bool,
 }
@@ -65,18 +63,6 @@ pub(super) enum Kept {
     Loaded(Arc<Table>),
     /// Kept current by the last input.
     Own(Box<Table>),
-}
-
-/// What is known of a record that waits.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Waiting {
-    pub(super) arrival: u64,
-}
-
-/// Records that can go on.
-enum Todo {
-    Waited(Vec<RowId>),
-    Batch(Box<Batch>),
 }
 
 impl Kept {
@@ -105,12 +91,9 @@ impl LookupStep {
             function,
             table,
             arrived: Vec::new(),
-            waiting: RowStore::default(),
-            order: TimeQueue::default(),
-            next_arrival: 0,
+            waiting: WaitingRows::default(),
             todo: VecDeque::new(),
             begun: false,
-            restored: RowsBuilder::default(),
             waiting_stored: false,
         }
     }
@@ -187,66 +170,32 @@ impl LookupStep {
     }
 
     /// Deals the boundary's records: those that the table has caught up with, and those that wait.
-    fn begin(&mut self, table_watermark: Watermark) {
+    fn begin(&mut self, table_watermark: Watermark) -> Result<(), StepError> {
         self.begun = true;
         let passed = (table_watermark != Watermark::NONE).then_some(table_watermark.0);
         if self.spec.as_of_ms.is_none() {
-            self.todo.extend(
-                self.arrived
-                    .drain(..)
-                    .map(|batch| Todo::Batch(Box::new(batch))),
-            );
-            return;
+            self.todo.extend(self.arrived.drain(..));
+            return Ok(());
         }
         if let Some(passed) = passed {
-            let mut ready: Vec<RowId> = self
-                .order
-                .pop_until(passed)
-                .into_iter()
-                .map(|w| w.1)
-                .collect();
-            ready.sort_unstable_by_key(|&id| self.waiting.beside(id).arrival);
-            self.todo.extend(
-                ready
-                    .chunks(PAIRS_MAX)
-                    .map(|ids| Todo::Waited(ids.to_vec())),
-            );
+            self.waiting.begin(passed)?;
         }
         for batch in std::mem::take(&mut self.arrived) {
             let is_ready = |row: &u32| timestamp_of(&batch, *row as usize) <= passed;
             let (ready, not_yet): (Vec<u32>, Vec<u32>) = (0..batch.len as u32).partition(is_ready);
-            self.wait(&batch, &not_yet);
+            self.waiting.keep(&batch, &not_yet);
             if !ready.is_empty() {
-                self.todo
-                    .push_back(Todo::Batch(Box::new(batch.take(&ready))));
+                self.todo.push_back(batch.take(&ready));
             }
         }
+        Ok(())
     }
 
-    /// Keeps records until the table has caught up.
-    pub(super) fn wait(&mut self, batch: &Batch, rows: &[u32]) {
-        let arrivals = self.next_arrival..self.next_arrival + rows.len() as u64;
-        self.next_arrival = arrivals.end;
-        let mut ids = Vec::new();
-        self.waiting.keep(
-            batch,
-            rows,
-            arrivals.map(|arrival| Waiting { arrival }),
-            &mut ids,
-        );
-        for (&row, id) in rows.iter().zip(ids) {
-            self.order.push(
-                timestamp_of(batch, row as usize).expect("records without timestamp do not wait"),
-                id,
-            );
-        }
-    }
-
-    pub(super) fn seal_restored(&mut self) {
-        if !self.restored.is_empty() {
-            let batch = self.restored.finish();
-            let rows: Vec<u32> = (0..batch.len as u32).collect();
-            self.wait(&batch, &rows);
+    /// The next records that can go on.
+    fn next(&mut self) -> Result<Option<Batch>, StepError> {
+        match self.waiting.next()? {
+            None => Ok(self.todo.pop_front()),
+            waited => Ok(waited),
         }
     }
 }
@@ -258,7 +207,7 @@ impl Step for LookupStep {
         mut batch: Batch,
         out: &mut dyn Output,
     ) -> Result<(), StepError> {
-        self.seal_restored();
+        self.waiting.seal_restored();
         batch.windows = None;
         if input >= self.spec.record_inputs {
             let Kept::Own(table) = &mut self.table else {
@@ -306,29 +255,26 @@ impl Step for LookupStep {
         at: Boundary<'_>,
         out: &mut dyn Output,
     ) -> Result<Progress, StepError> {
-        self.seal_restored();
+        self.waiting.seal_restored();
         let Kept::Own(_) = self.table else {
             return Ok(Progress::Done);
         };
         if !self.begun {
             let table = at.inputs.last().copied().unwrap_or(at.watermark);
-            self.begin(if at.end { Watermark::END } else { table });
+            self.begin(if at.end { Watermark::END } else { table })?;
         }
         for _ in 0..CALLS_MAX {
-            match self.todo.pop_front() {
-                None => break,
-                Some(Todo::Batch(batch)) => self.look_up(*batch, out)?,
-                Some(Todo::Waited(ids)) => {
-                    let (batch, rows) = self.waiting.gather(&ids);
-                    self.look_up(batch.take(&rows), out)?;
-                    ids.into_iter().for_each(|id| self.waiting.remove(id));
+            match self.next()? {
+                None => {
+                    self.begun = false;
+                    break;
                 }
+                Some(batch) => self.look_up(batch, out)?,
             }
         }
-        if !self.todo.is_empty() {
+        if self.begun {
             return Ok(Progress::More);
         }
-        self.begun = false;
         if let (Kept::Own(table), Some(as_of)) = (&mut self.table, self.spec.as_of_ms) {
             // What records may still ask for: the input furthest behind decides.
             let least = at.inputs.iter().copied().min().unwrap_or(at.watermark);
@@ -344,14 +290,14 @@ impl Step for LookupStep {
 
     /// A record that waits is not late for the next step.
     fn output_watermark(&self, watermark: Watermark) -> Watermark {
-        match self.order.least() {
+        match self.waiting.least() {
             Some(oldest) => watermark.min(Watermark(oldest.saturating_sub(1))),
             None => watermark,
         }
     }
 
     fn snapshot(&mut self, extent: Extent, into: &mut StateBuffer) -> Result<Extent, StepError> {
-        self.seal_restored();
+        self.waiting.seal_restored();
         self.snapshot_all(extent, into)
     }
 
@@ -369,7 +315,7 @@ impl Step for LookupStep {
     }
 
     fn resume(&mut self, _: Boundary<'_>) {
-        self.seal_restored();
+        self.waiting.seal_restored();
     }
 
     fn function_stats(&self) -> Option<crate::plugin::FunctionStats> {
@@ -382,7 +328,7 @@ impl Step for LookupStep {
         } else {
             0
         };
-        own + self.waiting.bytes() + self.order.bytes()
+        own + self.waiting.bytes()
     }
 
     fn growth(&self) -> usize {
@@ -395,6 +341,7 @@ impl Step for LookupStep {
     fn take_vault(&mut self, vault: Vault) -> bool {
         match &mut self.table {
             Kept::Own(table) => {
+                self.waiting.set_vault(&vault);
                 table.keys.set_vault(vault);
                 true
             }
@@ -402,18 +349,18 @@ impl Step for LookupStep {
         }
     }
 
-    /// Records that wait stay: they do for as long as the table lags behind.
+    /// Records that wait go first: nobody asks for them before their time.
     fn shed(&mut self, bytes_max: usize) -> Result<(), StepError> {
-        let waiting = self.waiting.bytes() + self.order.bytes();
         if let Kept::Own(table) = &mut self.table {
-            table.shed(bytes_max.saturating_sub(waiting))?;
+            self.waiting.shed(bytes_max.saturating_sub(table.bytes()))?;
+            table.shed(bytes_max.saturating_sub(self.waiting.bytes()))?;
         }
         Ok(())
     }
 
     fn disk_bytes(&self) -> u64 {
         match &self.table {
-            Kept::Own(table) => table.keys.disk_bytes(),
+            Kept::Own(table) => table.keys.disk_bytes() + self.waiting.disk_bytes(),
             Kept::Loaded(_) => 0,
         }
     }

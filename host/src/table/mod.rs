@@ -5,6 +5,7 @@ mod cold;
 mod lookup;
 mod snapshot;
 mod versions;
+mod waiting;
 
 pub use lookup::{LookupSpec, LookupStep};
 pub use versions::Table;

@@ -4,6 +4,9 @@
 //!   time, each a byte (0: a row follows, 1: deleted), the time from which it holds (8 bytes, little endian; the least
 //!   i64 in tables without versions), and the row without its key (`record::codec`).
 //! - `w` and `keyed::put_entry_key`: records of a key that wait. Value: version 1, then the records in order of arrival.
+//! - `a`, two numbers (8 bytes each, big endian) and `keyed::put_entry_key`: one record that waits; in the order of the first
+//!   numbers they came, the second tells two of the same key apart. Value: version 1, then the record. All are stored so
+//!   while some are beyond memory.
 //!
 //! A snapshot of changes holds the table's keys that changed, and all records that wait: these stay for as long as the
 //! table lags behind, which is seconds, and few are the same at the next snapshot.
@@ -25,6 +28,7 @@ use super::versions::Versions;
 const VERSION: u8 = 1;
 pub(super) const TABLE: u8 = b't';
 const WAITING: u8 = b'w';
+const WAITING_ALONE: u8 = b'a';
 pub(super) const ROW: u8 = 0;
 const DELETED: u8 = 1;
 
@@ -72,24 +76,55 @@ impl LookupStep {
             }
             _ => extent,
         };
-        self.snapshot_waiting(extent, into);
+        self.snapshot_waiting(extent, into)?;
         Ok(extent)
     }
 
-    fn snapshot_waiting(&mut self, extent: Extent, into: &mut StateBuffer) {
+    fn snapshot_waiting(
+        &mut self,
+        extent: Extent,
+        into: &mut StateBuffer,
+    ) -> Result<(), StepError> {
         if extent == Extent::Changes && self.waiting_stored {
             into.delete_all(&[WAITING]);
+            into.delete_all(&[WAITING_ALONE]);
         }
         self.waiting_stored = !self.waiting.is_empty();
-        let mut all: Vec<RowId> = self.waiting.ids().collect();
-        all.sort_unstable_by_key(|&id| self.waiting.beside(id).arrival);
-        let (batch, at) = self.waiting.gather(&all);
+        let (batch, all) = self.waiting.in_memory();
+        let mut rows = self.waiting.stored();
+        if self.waiting.any_cold() {
+            let mut put = |arrival: u64, number: u64, key: Option<&[u8]>, row: &[u8]| {
+                into.set(
+                    key_group(key.unwrap_or_default()),
+                    |name| {
+                        name.push(WAITING_ALONE);
+                        name.extend(arrival.to_be_bytes());
+                        name.extend(number.to_be_bytes());
+                        put_entry_key(name, key);
+                    },
+                    |value| {
+                        value.push(VERSION);
+                        value.extend_from_slice(row);
+                    },
+                );
+            };
+            let mut stored = Vec::new();
+            for (id, row) in all {
+                stored.clear();
+                rows.put(&mut stored, id);
+                let key = key_of(&batch, row as usize);
+                // Not one of those beyond memory, which count from zero.
+                let number = 1 << 63 | u64::from(id);
+                put(self.waiting.arrival(id), number, key, &stored);
+            }
+            self.waiting.each_cold(put)?;
+            return Ok(());
+        }
         let mut by_key: BTreeMap<Option<&[u8]>, Vec<RowId>> = BTreeMap::new();
-        for (&id, row) in all.iter().zip(at) {
+        for (id, row) in all {
             let key = key_of(&batch, row as usize);
             by_key.entry(key).or_default().push(id);
         }
-        let mut rows = StoredRows::of(&self.waiting);
         for (key, ids) in by_key {
             into.set(
                 key_group(key.unwrap_or_default()),
@@ -103,6 +138,7 @@ impl LookupStep {
                 },
             );
         }
+        Ok(())
     }
 
     pub(super) fn restore_entry(&mut self, entry: StateRef<'_>) -> Result<(), StepError> {
@@ -113,7 +149,13 @@ impl LookupStep {
     fn restore_rows(&mut self, name: &[u8], value: &[u8]) -> Result<(), Broken> {
         let unknown =
             Broken::Content("its name is neither that of a table's row nor of waiting records");
-        let (&sort, key) = name.split_first().ok_or(unknown)?;
+        let (&sort, mut key) = name.split_first().ok_or(unknown)?;
+        let mut arrival = None;
+        if sort == WAITING_ALONE {
+            let (number, rest) = key.split_first_chunk().ok_or(unknown)?;
+            arrival = Some(u64::from_be_bytes(*number));
+            key = rest.get(8..).ok_or(unknown)?;
+        }
         let key = key_of_entry(key).ok_or(unknown)?;
         let mut from = Reader::new(value);
         match from.byte()? {
@@ -124,14 +166,9 @@ impl LookupStep {
             return Err(Broken::Content("a key without rows"));
         }
         match (sort, &mut self.table) {
-            (WAITING, _) => {
+            (WAITING | WAITING_ALONE, _) => {
                 while !from.is_empty() {
-                    self.restored
-                        .push(&mut from, key)?
-                        .ok_or(Broken::Content("a waiting record without timestamp"))?;
-                }
-                if self.restored.len() >= 4096 {
-                    self.seal_restored();
+                    self.waiting.restore(&mut from, key, arrival)?;
                 }
             }
             (TABLE, Kept::Own(table)) => {

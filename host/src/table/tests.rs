@@ -403,6 +403,7 @@ fn stored_state_is_refused_when_it_is_broken() {
     assert_eq!(restored(b"", b"\x01"), unknown);
     assert_eq!(restored(b"t", b"\x01"), unknown);
     assert_eq!(restored(b"x\x01k", &[&[1][..], &version].concat()), unknown);
+    assert_eq!(restored(b"a\x01k", b"\x01"), unknown);
     assert_eq!(
         restored(b"t\x01k", b"\x03"),
         Err("unknown version 3".into())
@@ -427,6 +428,68 @@ fn stored_state_is_refused_when_it_is_broken() {
         restored(b"w\x01k", b"\x01\x00"),
         Err("a waiting record without timestamp".into())
     );
+}
+
+#[test]
+fn records_that_wait_beyond_memory_hold_time_back_and_come_out_as_they_came() {
+    let mut lookup = step(spec(true, Some(100)));
+    let records: Vec<Rec> = [(1, 50), (2, 20), (3, 40), (4, 20), (5, 30), (6, 60)]
+        .map(|(number, ts)| rec("k", number, ts))
+        .to_vec();
+    flush(&mut lookup, &records[..3], &[rec("k", "A", 1)], (60, 10));
+    lookup.shed(0).expect("there is room");
+    flush(&mut lookup, &records[3..], &[], (60, 10));
+    assert!(lookup.waiting.any_cold());
+    assert_eq!(lookup.waiting.len(), 6);
+    assert!(lookup.disk_bytes() > 0);
+    assert_eq!(lookup.output_watermark(Watermark(60)), Watermark(19));
+    // What is beyond memory and what is not, in the order in which they came.
+    let out = flush(&mut lookup, &[], &[], (60, 45));
+    assert_eq!(out, ["2|A@20", "3|A@40", "4|A@20", "5|A@30"]);
+    assert_eq!(lookup.output_watermark(Watermark(60)), Watermark(49));
+    lookup.shed(0).expect("there is room");
+    assert_eq!(lookup.waiting.len(), 2);
+
+    // Stored one by one, they take their order along.
+    let entries = snapshot(&mut lookup);
+    let alone: Vec<&StateEntry> = entries.iter().filter(|e| e.key[0] == b'a').collect();
+    assert_eq!(alone.len(), 2);
+    assert_eq!(
+        (&alone[0].key[..], &alone[0].value[..]),
+        (
+            &b"a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02\x01k"[..],
+            &b"\x01\x06\x32\0\0\0\0\0\0\0\x011"[..]
+        ),
+        "bytes of version 1 stay as they are"
+    );
+    let mut again = step(spec(true, Some(100)));
+    for entry in entries.iter().rev() {
+        again.restore(entry.as_ref()).expect("own entries");
+    }
+    // The state of two tasks that had counted alike, with records of the same keys: none takes another's place.
+    let mut both = step(spec(true, Some(100)));
+    for entry in entries
+        .iter()
+        .chain(&alone.iter().map(|&e| e.clone()).collect::<Vec<_>>())
+    {
+        both.restore(entry.as_ref()).expect("own entries");
+        both.shed(0).expect("there is room");
+    }
+    both.resume(at(&[Watermark(60), Watermark(45)], 0));
+    both.shed(0).expect("there is room");
+    assert_eq!(both.waiting.len(), 4);
+    let stored = snapshot(&mut both);
+    assert_eq!(stored.iter().filter(|e| e.key[0] == b'a').count(), 4);
+    assert_eq!(
+        flush(&mut both, &[], &[], (60, 60)),
+        ["1|A@50", "1|A@50", "6|A@60", "6|A@60"]
+    );
+    for lookup in [&mut lookup, &mut again] {
+        let out = flush(lookup, &[rec("k", 7, 60)], &[], (60, 60));
+        assert_eq!(out, ["1|A@50", "6|A@60", "7|A@60"]);
+        assert!(lookup.waiting.is_empty());
+        assert_eq!(lookup.output_watermark(Watermark(60)), Watermark(60));
+    }
 }
 
 #[test]

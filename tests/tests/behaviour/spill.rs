@@ -379,6 +379,102 @@ fn tables_and_full_joins_beyond_memory_give_the_same_through_kills() -> Result<(
     Ok(())
 }
 
+/// A table half a minute behind the records, which wait for it.
+const WAITING: &str = r#"
+name = "waits"
+parallelism = 1
+[checkpoint]
+path = "checkpoints"
+every = "100ms"
+[state]
+memory = "256KiB"
+path = "scratch"
+[source.in]
+type = "generator"
+records = 60000
+rate = 60000
+seed = 3
+template = '{"k":"user-{{int 0 200}}","v":{{int 0 100}},"t":{{time 1700000000000 1}}}'
+key = "/k"
+timestamp = "/t"
+[source.in.event-time]
+max-disorder = "0ms"
+[source.names]
+type = "generator"
+records = 6000
+rate = 6000
+seed = 4
+template = '{"k":"user-{{int 0 200}}","n":"name-{{int 0 100000}}","t":{{time 1700000000000 10}}}'
+key = "/k"
+timestamp = "/t"
+[source.names.event-time]
+max-disorder = "30s"
+[table.directory]
+from = "names"
+[step.known]
+from = "in"
+lookup = "directory"
+join = "left"
+as-of = "1h"
+[sink.out]
+from = "known"
+type = "file"
+path = "known"
+"#;
+
+#[test]
+fn records_that_wait_for_a_table_leave_memory_and_come_out_the_same_through_kills() -> Result<()> {
+    let lines = |folder: &Path| lines_of_parts(&folder.join("known"));
+    // Of the step: at most in memory, and on disk.
+    let peaks = |stderr: &str| -> Result<(u64, u64)> {
+        let line = stderr.lines().last().unwrap_or_default();
+        let summary: serde_json::Value = serde_json::from_str(line)?;
+        let step = &summary["summary"]["steps"][0];
+        let peak = |name: &str| step[name].as_u64().context("a peak");
+        Ok((
+            peak("state_memory_bytes_peak")?,
+            peak("state_disk_bytes_peak")?,
+        ))
+    };
+    let folder = job_folder(WAITING)?;
+    let args = ["run", "job.toml", "--json", "--set", "state.memory=1GiB"];
+    let ended = run(command(folder.path(), args), b"")?.expect_code(0)?;
+    let (all, _) = peaks(&ended.stderr)?;
+    let expected = lines(folder.path())?;
+    ensure!(expected.len() == 60_000, "{} lines", expected.len());
+    for kills in [0, 3] {
+        let folder = job_folder(WAITING)?;
+        for kill in 0..kills {
+            let parallelism = format!("parallelism={}", [3, 1, 2][kill % 3]);
+            let mut child = command(folder.path(), ["run", "job.toml", "--quiet"])
+                .args(["--set", &parallelism])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .context("start wasmill")?;
+            // The moment is the point of the test: thousands wait, some beyond memory.
+            thread::sleep(Duration::from_millis(350));
+            child.kill()?;
+            child.wait()?;
+        }
+        let args = ["run", "job.toml", "--json"];
+        let ended = run(command(folder.path(), args), b"")?.expect_code(0)?;
+        ensure!(
+            lines(folder.path())? == expected,
+            "{kills} kills: other lines"
+        );
+        let (memory, disk) = peaks(&ended.stderr)?;
+        // A batch comes in before room is made for it, and some thousand entries are restored.
+        ensure!(
+            kills > 0 || memory < all / 2,
+            "{memory} bytes in memory of {all}"
+        );
+        ensure!(kills > 0 || disk > all / 4, "{disk} bytes on disk of {all}");
+    }
+    Ok(())
+}
+
 /// Sums of 1.3 M keys: several times what the budget holds, in tables that grow by half of it at once.
 const BUDGET_JOB: &str = r#"
 name = "budget"
