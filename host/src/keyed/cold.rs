@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use super::key_map::{KeyId, KeyMap};
 use super::{key_of_entry, put_entry_key};
+use crate::record::codec::{ordered, unordered};
 use crate::spill::{SpillError, Vault};
 use crate::state::{Extent, Mark, StateBuffer};
 use crate::step::key_group;
@@ -67,7 +68,7 @@ pub struct ColdKeys {
 
 fn due_name(time: i64, name: &[u8]) -> Vec<u8> {
     let mut all = Vec::with_capacity(8 + name.len());
-    all.extend_from_slice(&((time as u64) ^ (1 << 63)).to_be_bytes());
+    all.extend_from_slice(&ordered(time));
     all.extend_from_slice(name);
     all
 }
@@ -244,7 +245,7 @@ impl ColdKeys {
             let (read, more) = self.dues[clock].scan(&[], behind.as_deref(), SCAN_BYTES)?;
             for entry in &read {
                 let (time, name) = entry.name.split_first_chunk().expect(WHOLE);
-                let time = (u64::from_be_bytes(*time) ^ (1 << 63)) as i64;
+                let time = unordered(*time);
                 if time > until {
                     return Ok((found, false));
                 }
@@ -316,7 +317,7 @@ impl ColdKeys {
                 let (first, _) = dues.scan(&[], None, 1)?;
                 self.next[clock] = first.first().map(|entry| {
                     let time = entry.name.first_chunk().expect(WHOLE);
-                    (u64::from_be_bytes(*time) ^ (1 << 63)) as i64
+                    unordered(*time)
                 });
             }
         }

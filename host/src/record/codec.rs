@@ -70,6 +70,16 @@ pub fn put_i64(out: &mut Vec<u8>, n: i64) {
     out.extend_from_slice(&n.to_le_bytes());
 }
 
+/// Eight bytes that sort like the number: for names that are in order of time.
+pub fn ordered(n: i64) -> [u8; 8] {
+    (n as u64 ^ (1 << 63)).to_be_bytes()
+}
+
+/// The other way.
+pub fn unordered(bytes: [u8; 8]) -> i64 {
+    (u64::from_be_bytes(bytes) ^ (1 << 63)) as i64
+}
+
 /// Reads what the `put_` functions wrote.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {

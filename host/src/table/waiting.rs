@@ -16,7 +16,7 @@ use crate::keyed::{
 };
 use crate::record::Batch;
 use crate::record::RowsBuilder;
-use crate::record::codec::{Broken, Reader};
+use crate::record::codec::{Broken, Reader, ordered, unordered};
 use crate::spill::{Entry, SpillError, Vault};
 
 /// Records that are looked at together; few in tests, so that it takes several turns.
@@ -65,17 +65,13 @@ struct Cold {
     left: u64,
 }
 
-fn flipped(time: i64) -> [u8; NUMBER] {
-    ((time as u64) ^ (1 << 63)).to_be_bytes()
-}
-
 fn number_in(name: &[u8]) -> u64 {
     let bytes = name.first_chunk().expect(WHOLE);
     u64::from_be_bytes(*bytes)
 }
 
 fn time_in(name: &[u8]) -> i64 {
-    (number_in(name) ^ (1 << 63)) as i64
+    unordered(*name.first_chunk().expect(WHOLE))
 }
 
 impl WaitingRows {
@@ -178,7 +174,7 @@ impl WaitingRows {
             }
         };
         match passed.checked_add(1) {
-            Some(floor) => cold.waiting.raise_floor(&flipped(floor))?,
+            Some(floor) => cold.waiting.raise_floor(&ordered(floor))?,
             // All have gone.
             None => cold.waiting = cold.waiting.sibling(),
         }
@@ -300,7 +296,7 @@ impl WaitingRows {
             for (&(time, arrival, id), row) in some.iter().zip(at) {
                 let key = key_of(&batch, row as usize);
                 name.clear();
-                name.extend(flipped(time));
+                name.extend(ordered(time));
                 name.extend(arrival.to_be_bytes());
                 name.extend(cold.left.to_be_bytes());
                 put_entry_key(&mut name, key);

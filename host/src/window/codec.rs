@@ -12,6 +12,7 @@
 //! A key in a name: 0 for none, else 1 and its bytes.
 
 use crate::record::NO_TIMESTAMP;
+use crate::record::codec::{ordered, unordered};
 use crate::state::{StateBuffer, StateRef};
 use crate::step::{StepError, key_group};
 
@@ -232,15 +233,6 @@ pub(super) fn decode(entry: StateRef<'_>) -> Result<(State<'_>, u32), StepError>
         other => return Err(broken(&format!("its kind is {other}, not one of G, S, C"))),
     };
     Ok((state, accs_version))
-}
-
-/// Eight bytes that sort like the number.
-fn ordered(n: i64) -> [u8; 8] {
-    (n as u64 ^ (1 << 63)).to_be_bytes()
-}
-
-fn unordered(bytes: [u8; 8]) -> i64 {
-    (u64::from_be_bytes(bytes) ^ (1 << 63)) as i64
 }
 
 struct Reader<'a>(&'a [u8]);
