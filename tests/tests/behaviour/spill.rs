@@ -212,6 +212,24 @@ fn spilled(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Starts the job so many times, at one parallelism after another, and kills it each time after so long.
+fn kill_often(folder: &Path, kills: usize, after: Duration) -> Result<()> {
+    for kill in 0..kills {
+        let parallelism = format!("parallelism={}", [3, 1, 2][kill % 3]);
+        let mut child = command(folder, ["run", "job.toml", "--quiet"])
+            .args(["--set", &parallelism])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("start wasmill")?;
+        thread::sleep(after);
+        child.kill()?;
+        child.wait()?;
+    }
+    Ok(())
+}
+
 #[test]
 fn state_beyond_memory_changes_no_result_at_any_parallelism_and_leaves_nothing_behind() -> Result<()>
 {
@@ -350,20 +368,8 @@ fn tables_and_full_joins_beyond_memory_give_the_same_through_kills() -> Result<(
     );
     for kills in [0, 4] {
         let folder = job_folder(TABLES)?;
-        for kill in 0..kills {
-            let parallelism = format!("parallelism={}", [3, 1, 2][kill % 3]);
-            let mut child = command(folder.path(), ["run", "job.toml", "--quiet"])
-                .args(["--set", &parallelism])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .context("start wasmill")?;
-            // The moment is the point of the test: a few epochs after the start.
-            thread::sleep(Duration::from_millis(250));
-            child.kill()?;
-            child.wait()?;
-        }
+        // The moment is the point of the test: a few epochs after the start.
+        kill_often(folder.path(), kills, Duration::from_millis(250))?;
         let args = ["run", "job.toml", "--json"];
         let ended = run(command(folder.path(), args), b"")?.expect_code(0)?;
         ensure!(
@@ -444,20 +450,8 @@ fn records_that_wait_for_a_table_leave_memory_and_come_out_the_same_through_kill
     ensure!(expected.len() == 60_000, "{} lines", expected.len());
     for kills in [0, 3] {
         let folder = job_folder(WAITING)?;
-        for kill in 0..kills {
-            let parallelism = format!("parallelism={}", [3, 1, 2][kill % 3]);
-            let mut child = command(folder.path(), ["run", "job.toml", "--quiet"])
-                .args(["--set", &parallelism])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .context("start wasmill")?;
-            // The moment is the point of the test: thousands wait, some beyond memory.
-            thread::sleep(Duration::from_millis(350));
-            child.kill()?;
-            child.wait()?;
-        }
+        // The moment is the point of the test: thousands wait, some beyond memory.
+        kill_often(folder.path(), kills, Duration::from_millis(350))?;
         let args = ["run", "job.toml", "--json"];
         let ended = run(command(folder.path(), args), b"")?.expect_code(0)?;
         ensure!(
