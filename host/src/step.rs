@@ -100,7 +100,7 @@ pub struct WholeFiring {
 /// tasks of a step in a fixed order calls these; tasks that run on their own each put out what is theirs.
 pub trait Whole {
     /// What this boundary would do to the task's own part.
-    fn firing(&self, at: &Boundary<'_>) -> WholeFiring;
+    fn firing(&mut self, at: &Boundary<'_>) -> Result<WholeFiring, StepError>;
     /// At the coming boundary all is put out, whatever this task knows itself.
     fn fire_at_boundary(&mut self);
     /// Whether a record of the batch before made the step put out everything.

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use super::key_map::{KeyId, KeyMap};
 use super::{key_of_entry, put_entry_key};
 use crate::record::codec::{ordered, unordered};
-use crate::spill::{SpillError, Vault};
+use crate::spill::{Entry, SpillError, Vault};
 use crate::state::{Extent, Mark, StateBuffer};
 use crate::step::key_group;
 
@@ -23,8 +23,8 @@ pub type Dues = [Option<i64>; CLOCKS];
 /// When a key is wanted back, and the key.
 type Due = (i64, Vec<u8>);
 
-/// Bytes of entries read at once.
-const SCAN_BYTES: usize = 256 << 10;
+/// Bytes of entries read at once; few in tests, so that it takes several turns.
+const SCAN_BYTES: usize = if cfg!(test) { 64 } else { 256 << 10 };
 /// Names of removed keys that are remembered before the vault is told.
 const BURIED_MAX: usize = 64 * 1024;
 /// Bytes before a value: number of snapshots when it left.
@@ -360,6 +360,87 @@ impl ColdKeys {
             more = further;
         }
         Ok(())
+    }
+
+    /// Whether a key that is not in memory is like this; only those are looked at that a clock wants back until a time.
+    pub fn any_due(
+        &mut self,
+        clock: usize,
+        until: i64,
+        in_memory: impl Fn(Option<&[u8]>) -> bool,
+        is_like: impl Fn(&[u8]) -> bool,
+    ) -> Result<bool, SpillError> {
+        let mut more = self.next[clock].is_some_and(|next| next <= until);
+        let mut behind: Option<Vec<u8>> = None;
+        while more {
+            let (read, further) = self.dues[clock].scan(&[], behind.as_deref(), SCAN_BYTES)?;
+            let in_time = |due: &Entry| {
+                let time = due.name.first_chunk().expect(WHOLE);
+                unordered(*time) <= until
+            };
+            let until = read.partition_point(in_time);
+            let names = read[..until].iter().map(|due| &due.name[8..]);
+            let absent = names.filter(|name| {
+                !in_memory(key_of_entry(name).expect(WHOLE)) && !self.buried.contains(*name)
+            });
+            let mut absent: Vec<&[u8]> = absent.collect();
+            absent.sort_unstable();
+            absent.dedup();
+            let mut any = false;
+            self.states.get_many(absent.into_iter(), |_, bytes| {
+                any |= is_like(&bytes[HEAD..]);
+            })?;
+            if any {
+                return Ok(true);
+            }
+            more = further && until == read.len();
+            behind = read.into_iter().last().map(|due| due.name);
+        }
+        Ok(false)
+    }
+
+    /// Goes on through all keys that are not in memory, in the order of their names, from behind one of them. `each` hears of
+    /// a key, whether a snapshot was taken since it left, and its value; what it writes, if anything, takes the value's place.
+    /// Whether there are more.
+    pub fn revise(
+        &mut self,
+        behind: &mut Option<Vec<u8>>,
+        in_memory: impl Fn(Option<&[u8]>) -> bool,
+        mut each: impl FnMut(Option<&[u8]>, bool, &[u8], &mut Vec<u8>),
+    ) -> Result<bool, SpillError> {
+        let (read, more) = self.states.scan(&[], behind.as_deref(), SCAN_BYTES)?;
+        let mut revised: Vec<(&[u8], Vec<u8>)> = Vec::new();
+        for Entry { name, value } in &read {
+            let key = key_of_entry(name).expect(WHOLE);
+            if in_memory(key) || self.buried.contains(name) {
+                continue;
+            }
+            let (left, value) = value.split_first_chunk::<HEAD>().expect(WHOLE);
+            let mut new = self.snapshots.to_le_bytes().to_vec();
+            each(
+                key,
+                u64::from_le_bytes(*left) < self.snapshots,
+                value,
+                &mut new,
+            );
+            if new.len() > HEAD {
+                revised.push((name, new));
+            }
+        }
+        if !revised.is_empty() {
+            let mut states = self.states.evict(revised.len())?;
+            for (name, value) in &revised {
+                states.set(name, value)?;
+            }
+            self.states.admit(states)?;
+        }
+        *behind = read.into_iter().last().map(|entry| entry.name);
+        Ok(more)
+    }
+
+    /// An empty vault of the same step.
+    pub fn another_vault(&self) -> Vault {
+        self.states.sibling()
     }
 
     /// All is in a snapshot now.

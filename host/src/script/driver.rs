@@ -391,7 +391,7 @@ impl Driver {
                     self.row_by_row(stage, slot)?;
                     continue;
                 }
-                self.agree(stage, &open, now, end);
+                self.agree(stage, &open, now, end)?;
                 // … then that step, in each of them.
                 for &index in &open {
                     let slot = self.tasks[stage][index].about_to_fire();
@@ -422,15 +422,20 @@ impl Driver {
     }
 
     /// The tasks of a step in complete mode put everything out together.
-    fn agree(&mut self, stage: usize, tasks: &[usize], now: i64, end: bool) {
+    fn agree(
+        &mut self,
+        stage: usize,
+        tasks: &[usize],
+        now: i64,
+        end: bool,
+    ) -> Result<(), TaskError> {
         let first = tasks.first().map(|&task| &self.tasks[stage][task]);
         let Some(slot) = first.and_then(Task::about_to_fire) else {
-            return;
+            return Ok(());
         };
         let mut all = WholeFiring::default();
         for &task in tasks {
-            let own = self.tasks[stage][task].whole_firing(slot, now, end);
-            let own = own.unwrap_or_default();
+            let own = self.tasks[stage][task].whole_firing(slot, now, end)?;
             all.changed |= own.changed;
             all.due |= own.due;
         }
@@ -441,6 +446,7 @@ impl Driver {
                 }
             }
         }
+        Ok(())
     }
 
     /// Where a record makes a step put out everything inside a batch, the tasks take their records one by one, in

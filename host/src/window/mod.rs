@@ -25,6 +25,7 @@ mod round;
 mod session;
 mod session_close;
 mod session_spill;
+mod session_whole;
 mod sliced;
 mod sliced_spill;
 mod slots;

@@ -247,3 +247,27 @@ proptest! {
         run(spec, collect, ops);
     }
 }
+
+#[test]
+fn session_that_closed_does_not_fire_again_after_others_that_closed_before_it_were_spilled_with_late_records()
+ {
+    let spec = WindowSpec {
+        kind: WindowKind::Session { gap: None },
+        time: TimeDomain::Event,
+        allowed_lateness_ms: 9,
+        emit: Emit::Append,
+        trigger: Trigger::default(),
+        panes: Panes::Accumulating,
+    };
+    let ops = vec![
+        Op::Boundary(11, 0),
+        Op::Batch(vec![(Some("a"), Some(12), 31)]),
+        Op::Boundary(11, 0),
+        Op::Batch(vec![(Some("b"), Some(2), 23), (None, Some(2), 4)]),
+        Op::Restart,
+        Op::Shed(0),
+        Op::Batch(vec![(Some("a"), Some(0), 8)]),
+        Op::End,
+    ];
+    run(spec, false, ops);
+}

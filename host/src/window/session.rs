@@ -22,6 +22,7 @@ use super::keys::{key_of, sort_by_key};
 use super::results::Pane;
 use super::round::{Round, RowSet, Tried};
 use super::session_close::Closing;
+use super::session_whole::WholePass;
 use crate::keyed::ColdKeys;
 use crate::plugin::Rejected;
 use crate::record::{Batch, Blobs, NO_TIMESTAMP};
@@ -93,6 +94,8 @@ pub(super) struct Sessions {
     /// How many of them there are.
     pub changed: usize,
     pub closing: Option<Closing>,
+    /// All sessions are being put out (complete mode).
+    pub whole: Option<WholePass>,
     /// For snapshots.
     pub touched: Touched,
     /// Keys beyond memory, if there may be any.
@@ -382,25 +385,10 @@ impl Sessions {
         }
         if !fired.is_empty() && core.spec.emit == Emit::Complete {
             core.fired_inside = true;
-            fired = self.live();
+            return self.fire_whole(core, out);
         }
-        self.fire_these(core, fired, out)
-    }
-
-    /// Fires all sessions between batches.
-    pub fn fire_now(&mut self, core: &mut Core, out: &mut dyn Output) -> Result<(), StepError> {
-        self.fire_these(core, self.live(), out)?;
-        core.flush(out)
-    }
-
-    fn fire_these(
-        &mut self,
-        core: &mut Core,
-        mut ids: Vec<u32>,
-        out: &mut dyn Output,
-    ) -> Result<(), StepError> {
-        self.sort(&mut ids);
-        for id in ids {
+        self.sort(&mut fired);
+        for id in fired {
             self.fire(core, id)?;
             if core.results.is_full() {
                 core.flush(out)?;
@@ -438,13 +426,11 @@ impl Sessions {
     /// Puts out a session's pane, and starts the next.
     pub fn fire(&mut self, core: &mut Core, id: u32) -> Result<(), StepError> {
         let s = &self.all[id as usize];
-        core.results.push(Pane {
-            key: self.keys.key(s.key),
-            start: s.start,
-            end: s.end,
-            newest: NO_TIMESTAMP,
-            acc: self.accs.get(id as usize),
-        });
+        core.results.push(pane(
+            self.keys.key(s.key),
+            (s.end, s.start),
+            self.accs.get(id as usize),
+        ));
         self.set_count(id, 0);
         if core.discards() {
             let init = core.init()?;
@@ -641,10 +627,22 @@ impl Sessions {
             + self.keys.memory()
             + listed
             + self.cold.as_ref().map_or(0, ColdKeys::memory)
+            + self.whole.as_ref().map_or(0, WholePass::memory)
             + self.accs.memory()
             + self.touched.memory()
             + self.deadlines.capacity() * size_of::<(i64, u32)>()
             + (self.dirty.capacity() + self.free.capacity()) * size_of::<u32>()
+    }
+}
+
+/// What a session puts out; of its end and start.
+pub(super) fn pane<'a>(key: Option<&'a [u8]>, (end, start): (i64, i64), acc: &'a [u8]) -> Pane<'a> {
+    Pane {
+        key,
+        start,
+        end,
+        newest: NO_TIMESTAMP,
+        acc,
     }
 }
 

@@ -8,7 +8,7 @@ use super::session::Sessions;
 use super::session_spill::Turn;
 use super::time::{Move, StepTime, next_multiple};
 use crate::plugin::TimeDomain;
-use crate::step::{Boundary, Output, Progress, StepError, WholeFiring};
+use crate::step::{Boundary, Output, Progress, StepError};
 
 /// A boundary that is being worked on.
 #[derive(Debug)]
@@ -37,12 +37,19 @@ impl Sessions {
         at: &Boundary<'_>,
         out: &mut dyn Output,
     ) -> Result<Progress, StepError> {
+        let is_complete = core.spec.emit == Emit::Complete;
+        if is_complete
+            && self.closing.is_none()
+            && self.boundary_whole(core, at, out)? == Progress::More
+        {
+            return Ok(Progress::More);
+        }
         let mut closing = match self.closing.take() {
             Some(closing) => closing,
             None => {
                 let to = core.time.after(&core.spec, at);
                 let due = Move::new(core.time, to, &core.spec.trigger).due;
-                let open_fires = due || core.fires_each_boundary();
+                let open_fires = !is_complete && (due || core.fires_each_boundary());
                 let turn = self.next_turn(core, to, open_fires)?;
                 let closing = self.plan_boundary(core, turn);
                 if closing.firing.len() > ORDERED_AT_ONCE {
@@ -76,7 +83,6 @@ impl Sessions {
         }
         core.flush(out)?;
         core.time = closing.to;
-        core.fires_whole = false;
         // More sessions beyond memory may have something to do.
         Ok(if closing.last {
             Progress::Done
@@ -90,12 +96,11 @@ impl Sessions {
         let from = core.time;
         let retention = core.retention;
         let whole = core.spec.emit == Emit::Append && !core.discards();
-        let (mut firing, mut going, mut any_closes) = (Vec::new(), Vec::new(), false);
+        let (mut firing, mut going) = (Vec::new(), Vec::new());
         for id in self.due(to.passed) {
             let end = self.all[id as usize].end;
             let closes_now =
                 retention.is_closed(end, to.passed) && !retention.is_closed(end, from.passed);
-            any_closes |= closes_now;
             let fires = self.all[id as usize].count > 0 && retention.is_closed(end, to.passed)
                 || whole && closes_now;
             if fires {
@@ -108,32 +113,23 @@ impl Sessions {
             }
         }
         if core.tracks_changes() {
-            let everything = core.spec.emit == Emit::Complete
-                && (core.fires_whole
-                    || self.changed > 0 && (turn.open_until.is_some() || any_closes));
-            if everything {
-                firing = self.live();
-                going.clear();
-                self.dirty.clear();
-            } else {
-                let mut dirty = std::mem::take(&mut self.dirty);
-                dirty.retain(|id| {
-                    let s = &self.all[*id as usize];
-                    let changed = s.count > 0;
-                    let fires = turn.open_until.is_some_and(|until| s.end <= until)
-                        || retention.is_closed(s.end, to.passed);
-                    if changed && fires {
-                        firing.push(*id);
-                        return false;
-                    }
-                    changed
-                });
-                dirty.sort_unstable();
-                dirty.dedup();
-                self.dirty = dirty;
-                firing.sort_unstable();
-                firing.dedup();
-            }
+            let mut dirty = std::mem::take(&mut self.dirty);
+            dirty.retain(|id| {
+                let s = &self.all[*id as usize];
+                let changed = s.count > 0;
+                let fires = turn.open_until.is_some_and(|until| s.end <= until)
+                    || retention.is_closed(s.end, to.passed);
+                if changed && fires {
+                    firing.push(*id);
+                    return false;
+                }
+                changed
+            });
+            dirty.sort_unstable();
+            dirty.dedup();
+            self.dirty = dirty;
+            firing.sort_unstable();
+            firing.dedup();
         }
         Closing {
             to,
@@ -144,19 +140,9 @@ impl Sessions {
         }
     }
 
-    /// What a boundary would do in complete mode.
-    pub fn firing(&self, core: &Core, at: &Boundary<'_>) -> WholeFiring {
-        let to = core.time.after(&core.spec, at);
-        let step = Move::new(core.time, to, &core.spec.trigger);
-        let closes_now = |id: u32| {
-            let end = self.all[id as usize].end;
-            core.retention.is_closed(end, to.passed)
-                && !core.retention.is_closed(end, step.from.passed)
-        };
-        WholeFiring {
-            changed: self.changed > 0,
-            due: step.due || core.fires_each_boundary() || self.live().into_iter().any(closes_now),
-        }
+    /// No session in memory comes up before.
+    pub fn next_deadline(&self) -> Option<i64> {
+        self.deadlines.peek().map(|Reverse((at, _))| *at)
     }
 
     /// Sessions whose deadline has come.
@@ -192,8 +178,7 @@ impl Sessions {
         let closes = match core.spec.time {
             TimeDomain::Processing => {
                 let cold = self.cold.as_ref().and_then(|cold| cold.next_due(0));
-                let next = self.deadlines.peek().map(|Reverse((at, _))| *at);
-                let next = next.into_iter().chain(cold).min();
+                let next = self.next_deadline().into_iter().chain(cold).min();
                 next.and_then(|at| at.checked_add(1))
             }
             TimeDomain::Event => None,

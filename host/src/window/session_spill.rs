@@ -5,10 +5,11 @@
 //! that changed and are open, each time up to an end until which all of them were brought back. Results come out in the
 //! same order as if all had been in memory.
 //!
-//! Not in complete mode: there all sessions are looked at each time.
+//! In complete mode all fire together, which moves none of them (`session_whole`); then time moves as above.
 
 use std::cmp::Reverse;
 
+use super::Emit;
 use super::codec::{GroupState, State};
 use super::core::{Arrivals, Core};
 use super::session::{NONE, Session, Sessions};
@@ -25,8 +26,8 @@ const KEYS_A_TURN: usize = if cfg!(test) { 2 } else { 4096 };
 const WHOLE: &str = "a vault gives back what was put in";
 
 /// Clock of closing, and of being past.
-const CLOSING: usize = 0;
-/// Not a clock: ends of sessions that changed since they fired.
+pub(super) const CLOSING: usize = 0;
+/// Not a clock: ends of sessions that changed since they fired (not in complete mode, where nobody asks for them).
 pub(super) const CHANGED: usize = 1;
 
 /// What a boundary does next.
@@ -41,16 +42,27 @@ pub(super) struct Turn {
 }
 
 /// A session as the vault has it.
-struct SpilledSession<'a> {
-    mark: Mark,
-    start: i64,
-    end: i64,
-    count: u64,
-    acc: &'a [u8],
+pub(super) struct SpilledSession<'a> {
+    pub mark: Mark,
+    pub start: i64,
+    pub end: i64,
+    pub count: u64,
+    pub acc: &'a [u8],
+}
+
+impl SpilledSession<'_> {
+    /// Appends it to its key's value.
+    pub fn put(&self, value: &mut Vec<u8>) {
+        value.push(u8::from(self.mark.stored) | u8::from(self.mark.changed) << 1);
+        put_i64(value, self.start);
+        put_i64(value, self.end);
+        put_i64(value, self.count as i64);
+        put_bytes(value, self.acc);
+    }
 }
 
 /// The sessions in a value.
-fn sessions(value: &[u8]) -> impl Iterator<Item = SpilledSession<'_>> {
+pub(super) fn sessions(value: &[u8]) -> impl Iterator<Item = SpilledSession<'_>> {
     let mut from = Reader::new(value);
     std::iter::from_fn(move || {
         if from.is_empty() {
@@ -131,7 +143,11 @@ impl Sessions {
         to: StepTime,
         open_fires: bool,
     ) -> Result<Turn, StepError> {
-        let closed = self.bring(core, CLOSING, to.passed)?;
+        let mut closed = self.bring(core, CLOSING, to.passed)?;
+        // What got a late record closed long ago; time does not go back to then.
+        while closed < core.time.passed {
+            closed = self.bring(core, CLOSING, to.passed)?;
+        }
         let still = StepTime {
             passed: closed,
             ..core.time
@@ -202,7 +218,7 @@ impl Sessions {
         bytes_max: usize,
         now: usize,
     ) -> Result<(), StepError> {
-        if now <= bytes_max || self.closing.is_some() {
+        if now <= bytes_max || self.closing.is_some() || self.whole.is_some() {
             return Ok(());
         }
         let mut may_leave: Vec<(u32, u32)> = Vec::new();
@@ -221,11 +237,14 @@ impl Sessions {
         let encode = |key: u32, value: &mut Vec<u8>| {
             for &id in &self.keys[key].of {
                 let s: &Session = &self.all[id as usize];
-                value.push(u8::from(s.mark.stored) | u8::from(s.mark.changed) << 1);
-                put_i64(value, s.start);
-                put_i64(value, s.end);
-                put_i64(value, s.count as i64);
-                put_bytes(value, self.accs.get(id as usize));
+                SpilledSession {
+                    mark: s.mark,
+                    start: s.start,
+                    end: s.end,
+                    count: s.count,
+                    acc: self.accs.get(id as usize),
+                }
+                .put(value);
             }
         };
         cold.take_in(&leaving, key_of, encode, |key| self.dues(core, key))?;
@@ -248,8 +267,13 @@ impl Sessions {
                 false => core.retention.close_at(s.end),
             }
         };
-        let changed = sessions().filter(|s| s.count > 0).map(|s| s.end);
-        [sessions().map(closing).min(), changed.min(), None]
+        let asked_for = core.spec.emit != Emit::Complete;
+        let changed = sessions().filter(|s| asked_for && s.count > 0);
+        [
+            sessions().map(closing).min(),
+            changed.map(|s| s.end).min(),
+            None,
+        ]
     }
 
     /// Drops keys (their numbers, in order): what stays is made anew, as small as it can be.

@@ -10,6 +10,7 @@ use super::fixed::FixedWindows;
 use super::keys::key_of;
 use super::restore::restore_groups;
 use super::session::Sessions;
+use super::session_whole::WholePass;
 use super::sliced::SlicedWindows;
 use super::{Emit, WindowKind, WindowSpec};
 use crate::config::plan::Port;
@@ -299,17 +300,11 @@ impl Step for WindowStep {
     }
 
     fn take_vault(&mut self, vault: Vault) -> bool {
-        if let Windows::Session(sessions, _) = &mut self.windows {
-            // In complete mode all sessions are looked at each time.
-            let fits = self.core.spec.emit != Emit::Complete;
-            sessions.cold = fits.then(|| ColdKeys::new(vault));
-            return fits;
+        match &mut self.windows {
+            Windows::Session(sessions, _) => sessions.cold = Some(ColdKeys::new(vault)),
+            Windows::Count(counts) => counts.cold = Some(ColdKeys::new(vault)),
+            Windows::Fixed(_) | Windows::Sliced(_) => self.core.vault = Some(vault),
         }
-        if let Windows::Count(counts) = &mut self.windows {
-            counts.cold = Some(ColdKeys::new(vault));
-            return true;
-        }
-        self.core.vault = Some(vault);
         true
     }
 
@@ -324,13 +319,16 @@ impl Step for WindowStep {
     }
 
     fn disk_bytes(&self) -> u64 {
-        if let Windows::Session(sessions, _) = &self.windows {
-            return sessions.cold.as_ref().map_or(0, ColdKeys::disk_bytes);
+        let of_keys = |cold: &Option<ColdKeys>| cold.as_ref().map_or(0, ColdKeys::disk_bytes);
+        match &self.windows {
+            Windows::Session(s, _) => {
+                of_keys(&s.cold) + s.whole.as_ref().map_or(0, WholePass::disk_bytes)
+            }
+            Windows::Count(counts) => of_keys(&counts.cold),
+            Windows::Fixed(_) | Windows::Sliced(_) => {
+                self.core.vault.as_ref().map_or(0, Vault::disk_bytes)
+            }
         }
-        if let Windows::Count(counts) = &self.windows {
-            return counts.cold.as_ref().map_or(0, ColdKeys::disk_bytes);
-        }
-        self.core.vault.as_ref().map_or(0, Vault::disk_bytes)
     }
 
     fn growth(&self) -> usize {
@@ -355,12 +353,12 @@ impl Step for WindowStep {
 }
 
 impl Whole for WindowStep {
-    fn firing(&self, at: &Boundary<'_>) -> WholeFiring {
-        match &self.windows {
-            Windows::Fixed(w) => w.firing(&self.core, at),
+    fn firing(&mut self, at: &Boundary<'_>) -> Result<WholeFiring, StepError> {
+        match &mut self.windows {
+            Windows::Fixed(w) => Ok(w.firing(&self.core, at)),
             Windows::Session(s, _) => s.firing(&self.core, at),
             // These know no complete mode.
-            Windows::Sliced(_) | Windows::Count(_) => WholeFiring::default(),
+            Windows::Sliced(_) | Windows::Count(_) => Ok(WholeFiring::default()),
         }
     }
 
@@ -375,7 +373,10 @@ impl Whole for WindowStep {
     fn fire_now(&mut self, out: &mut dyn Output) -> Result<(), StepError> {
         match &mut self.windows {
             Windows::Fixed(w) => w.fire_now(&mut self.core, out),
-            Windows::Session(s, _) => s.fire_now(&mut self.core, out),
+            Windows::Session(s, _) => {
+                s.fire_whole(&mut self.core, out)?;
+                self.core.flush(out)
+            }
             Windows::Sliced(_) | Windows::Count(_) => Ok(()),
         }
     }

@@ -88,7 +88,8 @@ impl Driven {
             now,
             end: false,
         };
-        self.step.as_whole().expect("complete mode").firing(&at)
+        let step = self.step.as_whole().expect("complete mode");
+        step.firing(&at).expect("no vault is damaged")
     }
 
     /// Window and value of each result since the last look.

@@ -295,16 +295,23 @@ impl Task {
     }
 
     /// What the coming boundary would do to a slot in complete mode.
-    pub fn whole_firing(&mut self, slot: usize, now: i64, end: bool) -> Option<WholeFiring> {
+    pub fn whole_firing(
+        &mut self,
+        slot: usize,
+        now: i64,
+        end: bool,
+    ) -> Result<WholeFiring, TaskError> {
         let this = &mut self.slots[slot];
-        let keyed = this.keyed.as_ref()?;
+        let (Some(keyed), Some(step)) = (&this.keyed, this.step.as_whole()) else {
+            return Ok(WholeFiring::default());
+        };
         let at = Boundary {
             watermark: keyed.watermark,
             inputs: &keyed.inputs,
             now,
             end,
         };
-        Some(this.step.as_whole()?.firing(&at))
+        Ok(step.firing(&at)?)
     }
 
     fn deliver_pending(&mut self, slot: usize) -> Result<Progress, TaskError> {
