@@ -202,10 +202,9 @@ pub trait Step: Send {
     fn growth(&self) -> usize {
         0
     }
-    /// Where state may go that finds no room in memory. Answers whether the step can use it; else it is dropped.
-    fn take_vault(&mut self, vault: Vault) -> bool {
+    /// Where state may go that finds no room in memory.
+    fn take_vault(&mut self, vault: Vault) {
         drop(vault);
-        false
     }
     /// Moves state to the vault until about so many bytes of memory are taken. Between batches; results do not change.
     fn shed(&mut self, bytes_max: usize) -> Result<(), StepError> {

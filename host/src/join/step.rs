@@ -679,9 +679,8 @@ impl Step for JoinStep {
         self.keys.growth()
     }
 
-    fn take_vault(&mut self, vault: Vault) -> bool {
+    fn take_vault(&mut self, vault: Vault) {
         self.keys.set_vault(vault);
-        true
     }
 
     fn shed(&mut self, bytes_max: usize) -> Result<(), StepError> {

@@ -246,8 +246,8 @@ impl Assembly {
         let mut made = self.step(step, task)?;
         let keyed = slot.stateful.then(|| {
             let vault = Vault::new(Arc::clone(&self.scratch), &step.name, task);
-            let spills = made.take_vault(vault);
-            self.keyed(stage, slot, step, self.budget.ledger(spills))
+            made.take_vault(vault);
+            self.keyed(stage, slot, step, self.budget.ledger())
         });
         Ok(TaskSlot {
             step: made,

@@ -32,8 +32,6 @@ pub struct Use {
     pub memory: u64,
     /// Bytes on disk.
     pub disk: u64,
-    /// It can move state from memory to disk.
-    pub spills: bool,
 }
 
 /// What a step is to do.
@@ -43,18 +41,16 @@ pub enum Decision {
     Keep,
     /// Move state to disk until so many bytes are left in memory.
     Shed(u64),
-    /// It cannot move any, and without it the job is beyond its memory by itself.
-    BeyondMemory,
     /// The job keeps more than it may, disk included.
     BeyondMax,
 }
 
 /// What the step `me` of all that a job has in all tasks is to do.
 ///
-/// Memory is shared by filling: every step that can spill may have as much as it has, up to a level that is the same
-/// for all and just so high that all fits, with what cannot be spilled taken off first, and a part that is kept free. Who
-/// is above goes down to half of the level, so that it need not do so again at once. Who is not, but finds all memory
-/// used up, goes down to half of what it has: those above may be long in coming.
+/// Memory is shared by filling: every step may have as much as it has, up to a level that is the same for all and just so
+/// high that all fits, with a part that is kept free. Who is above goes down to half of the level, so that it need not do
+/// so again at once. Who is not, but finds all memory used up, goes down to half of what it has: those above may be long
+/// in coming.
 pub fn decide(memory_max: u64, max: Option<u64>, all: &[Use], me: usize) -> Decision {
     let stored: u64 = all.iter().map(|u| u.memory + u.disk).sum();
     if max.is_some_and(|max| stored > max) {
@@ -65,20 +61,13 @@ pub fn decide(memory_max: u64, max: Option<u64>, all: &[Use], me: usize) -> Deci
     if used <= shared {
         return Decision::Keep;
     }
-    let fixed: u64 = all.iter().filter(|u| !u.spills).map(|u| u.memory).sum();
-    if !all[me].spills {
-        return if fixed > memory_max {
-            Decision::BeyondMemory
-        } else {
-            Decision::Keep
-        };
-    }
-    let mut others: Vec<u64> = all.iter().filter(|u| u.spills).map(|u| u.memory).collect();
-    others.sort_unstable();
-    let mut left = shared.saturating_sub(fixed);
+    let mut all: Vec<u64> = all.iter().map(|u| u.memory).collect();
+    let mine = all[me];
+    all.sort_unstable();
+    let mut left = shared;
     let mut level = 0;
-    for (i, &memory) in others.iter().enumerate() {
-        let share = left / (others.len() - i) as u64;
+    for (i, &memory) in all.iter().enumerate() {
+        let share = left / (all.len() - i) as u64;
         if memory > share {
             level = share;
             break;
@@ -86,7 +75,6 @@ pub fn decide(memory_max: u64, max: Option<u64>, all: &[Use], me: usize) -> Deci
         left -= memory;
         level = memory;
     }
-    let mine = all[me].memory;
     if mine > level.max(FLOOR) {
         Decision::Shed((level / 2).max(FLOOR))
     } else if used > memory_max && mine > FLOOR {
@@ -120,7 +108,6 @@ pub struct StateBudget {
 
 #[derive(Debug)]
 struct Share {
-    spills: bool,
     memory: AtomicU64,
     disk: AtomicU64,
 }
@@ -138,9 +125,8 @@ impl StateBudget {
     }
 
     /// A step of a task joins.
-    pub fn ledger(self: &Arc<StateBudget>, spills: bool) -> Ledger {
+    pub fn ledger(self: &Arc<StateBudget>) -> Ledger {
         let share = Arc::new(Share {
-            spills,
             memory: AtomicU64::new(0),
             disk: AtomicU64::new(0),
         });
@@ -167,11 +153,6 @@ impl StateBudget {
     pub fn refusal(&self, decision: Decision) -> Option<String> {
         match decision {
             Decision::Keep | Decision::Shed(_) => None,
-            Decision::BeyondMemory => Some(format!(
-                "the job's state takes {} bytes of memory, more than [state] memory ({}), and this kind of step cannot move state to disk: raise [state] memory, or keep less (a shorter window, ttl or bound)",
-                self.memory(),
-                self.memory_max
-            )),
             Decision::BeyondMax => Some(format!(
                 "the job's state takes {} bytes, more than [state] max ({}): raise it, or keep less (fewer keys, a shorter window, ttl or bound)",
                 self.stored.load(Ordering::Relaxed),
@@ -219,7 +200,6 @@ impl Share {
         Use {
             memory: self.memory.load(Ordering::Relaxed),
             disk: self.disk.load(Ordering::Relaxed),
-            spills: self.spills,
         }
     }
 }
@@ -230,11 +210,10 @@ mod tests {
 
     const KIB: u64 = 1024;
 
-    fn of(memory_kib: u64, spills: bool) -> Use {
+    fn of(memory_kib: u64) -> Use {
         Use {
             memory: memory_kib * KIB,
             disk: 0,
-            spills,
         }
     }
 
@@ -252,44 +231,34 @@ mod tests {
 
     #[test]
     fn within_the_budget_everyone_keeps_everything() {
-        let uses = [of(600, true), of(400, false)];
+        let uses = [of(600), of(400)];
         assert_eq!(all(1000, &uses), [Decision::Keep, Decision::Keep]);
     }
 
     #[test]
     fn the_largest_give_way_to_the_level_at_which_all_fits() {
-        let uses = [of(100, true), of(480, true), of(480, true)];
+        let uses = [of(100), of(480), of(480)];
         let shed = Decision::Shed(225 * KIB);
         assert_eq!(all(1000, &uses), [Decision::Keep, shed, shed]);
     }
 
     #[test]
     fn who_finds_all_memory_used_up_gives_way_though_others_have_more() {
-        let (one, two) = (of(640, true), of(400, true));
+        let (one, two) = (of(640), of(400));
         let shed = |kib| Decision::Shed(kib * KIB);
         assert_eq!(all(1000, &[one, two]), [shed(300), Decision::Keep]);
-        let one = of(900, true);
+        let one = of(900);
         assert_eq!(all(1000, &[one, two]), [shed(300), shed(200)]);
     }
 
     #[test]
-    fn what_cannot_spill_is_taken_off_first_and_stops_the_job_only_by_itself() {
-        let uses = [of(600, false), of(500, true)];
-        let shed = Decision::Shed(200 * KIB);
-        assert_eq!(all(1000, &uses), [Decision::Keep, shed]);
-        let uses = [of(1100, false), of(500, true)];
-        let shed = Decision::Shed(FLOOR);
-        assert_eq!(all(1000, &uses), [Decision::BeyondMemory, shed]);
-    }
-
-    #[test]
     fn a_step_is_left_what_it_needs_for_a_batch() {
-        assert_eq!(all(1, &[of(10, true), of(16, true)]), [Decision::Keep; 2]);
+        assert_eq!(all(1, &[of(10), of(16)]), [Decision::Keep; 2]);
     }
 
     #[test]
     fn the_cap_counts_memory_and_disk() {
-        let mut one = of(10, true);
+        let mut one = of(10);
         one.disk = 91 * KIB;
         assert_eq!(
             decide(KIB << 10, Some(100 * KIB), &[one], 0),
@@ -309,7 +278,7 @@ mod tests {
             memory in 256u64..4096,
             kib in proptest::collection::vec(0u64..2048, 1..8),
         ) {
-            let uses: Vec<Use> = kib.iter().map(|k| of(*k, true)).collect();
+            let uses: Vec<Use> = kib.iter().map(|k| of(*k)).collect();
             let after: u64 = all(memory, &uses).iter().zip(&uses).map(|(d, u)| match d {
                 Decision::Shed(to) => *to,
                 _ => u.memory,
@@ -321,7 +290,7 @@ mod tests {
     #[test]
     fn ledgers_hear_of_each_other() {
         let budget = StateBudget::new(sharing(1000), None);
-        let (one, two) = (budget.ledger(true), budget.ledger(true));
+        let (one, two) = (budget.ledger(), budget.ledger());
         assert_eq!(one.tell(600 * KIB, 0), Decision::Keep);
         assert_eq!(two.tell(300 * KIB, 0), Decision::Keep);
         assert_eq!(two.tell(600 * KIB, 0), Decision::Shed(250 * KIB));

@@ -338,14 +338,10 @@ impl Step for LookupStep {
         }
     }
 
-    fn take_vault(&mut self, vault: Vault) -> bool {
-        match &mut self.table {
-            Kept::Own(table) => {
-                self.waiting.set_vault(&vault);
-                table.keys.set_vault(vault);
-                true
-            }
-            Kept::Loaded(_) => false,
+    fn take_vault(&mut self, vault: Vault) {
+        if let Kept::Own(table) = &mut self.table {
+            self.waiting.set_vault(&vault);
+            table.keys.set_vault(vault);
         }
     }
 

@@ -299,13 +299,12 @@ impl Step for WindowStep {
         Some(self.core.function.stats())
     }
 
-    fn take_vault(&mut self, vault: Vault) -> bool {
+    fn take_vault(&mut self, vault: Vault) {
         match &mut self.windows {
             Windows::Session(sessions, _) => sessions.cold = Some(ColdKeys::new(vault)),
             Windows::Count(counts) => counts.cold = Some(ColdKeys::new(vault)),
             Windows::Fixed(_) | Windows::Sliced(_) => self.core.vault = Some(vault),
         }
-        true
     }
 
     fn shed(&mut self, bytes_max: usize) -> Result<(), StepError> {
