@@ -5,6 +5,7 @@
 
 mod cold;
 mod key_map;
+mod map_cold;
 mod rows;
 mod time_list;
 mod time_queue;
