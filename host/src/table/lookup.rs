@@ -53,7 +53,7 @@ pub struct LookupStep {
     todo: VecDeque<Batch>,
     /// The boundary's records were dealt.
     begun: bool,
-    /// Records that wait are in the last snapshot.
+    /// Records that wait in memory are in the last snapshot.
     pub(super) waiting_stored: bool,
 }
 

@@ -4,12 +4,13 @@
 //!   time, each a byte (0: a row follows, 1: deleted), the time from which it holds (8 bytes, little endian; the least
 //!   i64 in tables without versions), and the row without its key (`record::codec`).
 //! - `w` and `keyed::put_entry_key`: records of a key that wait. Value: version 1, then the records in order of arrival.
-//! - `a`, two numbers (8 bytes each, big endian) and `keyed::put_entry_key`: one record that waits; in the order of the first
-//!   numbers they came, the second tells two of the same key apart. Value: version 1, then the record. All are stored so
-//!   while some are beyond memory.
+//! - `a`, two numbers (8 bytes each, big endian) and `keyed::put_entry_key`: a record that waits beyond memory; in the order of
+//!   the first numbers they came, the second tells two of the same key apart. Value: version 1, then the record.
+//! - `b`, and the same: a record that waits in memory while others are beyond it.
 //!
-//! A snapshot of changes holds the table's keys that changed, and all records that wait: these stay for as long as the
-//! table lags behind, which is seconds, and few are the same at the next snapshot.
+//! A snapshot of changes holds the table's keys that changed, the records beyond memory that came or went, and all records
+//! that wait in memory: these stay for as long as the table lags behind, which is seconds, and few are the same at the next
+//! snapshot.
 //!
 //! With `on`, each task has the whole table: its entries are the same in all tasks, and all tasks need all.
 
@@ -28,7 +29,8 @@ use super::versions::Versions;
 const VERSION: u8 = 1;
 pub(super) const TABLE: u8 = b't';
 const WAITING: u8 = b'w';
-const WAITING_ALONE: u8 = b'a';
+const WAITING_BEYOND: u8 = b'a';
+const WAITING_ALONE: u8 = b'b';
 pub(super) const ROW: u8 = 0;
 const DELETED: u8 = 1;
 
@@ -89,35 +91,38 @@ impl LookupStep {
             into.delete_all(&[WAITING]);
             into.delete_all(&[WAITING_ALONE]);
         }
-        self.waiting_stored = !self.waiting.is_empty();
+        self.waiting.snapshot_cold(extent, |name, key, row| {
+            let group = key_group(key.unwrap_or_default());
+            match row {
+                Some(row) => {
+                    into.set_parts(group, [&[WAITING_BEYOND], name], [&[VERSION], row]);
+                }
+                None => into.delete(group, |to| {
+                    to.push(WAITING_BEYOND);
+                    to.extend_from_slice(name);
+                }),
+            }
+        })?;
         let (batch, all) = self.waiting.in_memory();
+        self.waiting_stored = !all.is_empty();
         let mut rows = self.waiting.stored();
         if self.waiting.any_cold() {
-            let mut put = |arrival: u64, number: u64, key: Option<&[u8]>, row: &[u8]| {
+            for (id, row) in all {
+                let key = key_of(&batch, row as usize);
                 into.set(
                     key_group(key.unwrap_or_default()),
                     |name| {
                         name.push(WAITING_ALONE);
-                        name.extend(arrival.to_be_bytes());
-                        name.extend(number.to_be_bytes());
+                        name.extend(self.waiting.arrival(id).to_be_bytes());
+                        name.extend(u64::from(id).to_be_bytes());
                         put_entry_key(name, key);
                     },
                     |value| {
                         value.push(VERSION);
-                        value.extend_from_slice(row);
+                        rows.put(value, id);
                     },
                 );
-            };
-            let mut stored = Vec::new();
-            for (id, row) in all {
-                stored.clear();
-                rows.put(&mut stored, id);
-                let key = key_of(&batch, row as usize);
-                // Not one of those beyond memory, which count from zero.
-                let number = 1 << 63 | u64::from(id);
-                put(self.waiting.arrival(id), number, key, &stored);
             }
-            self.waiting.each_cold(put)?;
             return Ok(());
         }
         let mut by_key: BTreeMap<Option<&[u8]>, Vec<RowId>> = BTreeMap::new();
@@ -151,7 +156,7 @@ impl LookupStep {
             Broken::Content("its name is neither that of a table's row nor of waiting records");
         let (&sort, mut key) = name.split_first().ok_or(unknown)?;
         let mut arrival = None;
-        if sort == WAITING_ALONE {
+        if matches!(sort, WAITING_BEYOND | WAITING_ALONE) {
             let (number, rest) = key.split_first_chunk().ok_or(unknown)?;
             arrival = Some(u64::from_be_bytes(*number));
             key = rest.get(8..).ok_or(unknown)?;
@@ -166,7 +171,7 @@ impl LookupStep {
             return Err(Broken::Content("a key without rows"));
         }
         match (sort, &mut self.table) {
-            (WAITING | WAITING_ALONE, _) => {
+            (WAITING | WAITING_BEYOND | WAITING_ALONE, _) => {
                 while !from.is_empty() {
                     self.waiting.restore(&mut from, key, arrival)?;
                 }

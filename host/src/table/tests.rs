@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::plan::KeyPointers;
 use crate::keyed::testing::{Collect, PairUp, Rec, at, batch, rec, snapshot};
-use crate::state::StateEntry;
+use crate::state::{Extent, StateBuffer, StateEntry};
 use crate::state::testing::chains;
 use crate::step::{Progress, Step, key_group, task_of};
 use crate::time::Watermark;
@@ -487,9 +487,29 @@ fn records_that_wait_beyond_memory_hold_time_back_and_come_out_as_they_came() {
     for lookup in [&mut lookup, &mut again] {
         let out = flush(lookup, &[rec("k", 7, 60)], &[], (60, 60));
         assert_eq!(out, ["1|A@50", "6|A@60", "7|A@60"]);
-        assert!(lookup.waiting.is_empty());
+        assert_eq!(lookup.waiting.len(), 0);
         assert_eq!(lookup.output_watermark(Watermark(60)), Watermark(60));
     }
+}
+
+#[test]
+fn records_that_stay_beyond_memory_are_stored_once() {
+    let mut lookup = step(spec(true, Some(100)));
+    let told = |lookup: &mut LookupStep, extent: Extent| {
+        let mut buffer = StateBuffer::default();
+        lookup.snapshot(extent, &mut buffer).expect("it works");
+        (buffer.entries(), buffer.gone())
+    };
+    let records = [(1, 50), (2, 20), (3, 40)].map(|(number, ts)| rec("k", number, ts));
+    flush(&mut lookup, &records, &[], (60, 10));
+    lookup.shed(0).expect("there is room");
+    assert_eq!(told(&mut lookup, Extent::Whole), (3, 0));
+    assert_eq!(told(&mut lookup, Extent::Changes), (0, 0));
+    // One comes, one goes.
+    flush(&mut lookup, &[rec("k", 4, 55)], &[], (60, 30));
+    lookup.shed(0).expect("there is room");
+    assert_eq!(told(&mut lookup, Extent::Changes), (1, 1));
+    assert_eq!(told(&mut lookup, Extent::Changes), (0, 0));
 }
 
 #[test]

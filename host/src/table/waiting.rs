@@ -18,12 +18,16 @@ use crate::record::Batch;
 use crate::record::RowsBuilder;
 use crate::record::codec::{Broken, Reader, ordered, unordered};
 use crate::spill::{Entry, SpillError, Vault};
+use crate::state::Extent;
 
 /// Records that are looked at together; few in tests, so that it takes several turns.
 const ROWS_A_TURN: usize = if cfg!(test) { 2 } else { 4096 };
 
 /// Bytes of entries read at once.
 const SCAN_BYTES: usize = if cfg!(test) { 64 } else { 256 << 10 };
+
+/// Bytes of names that are gone which memory holds until the next snapshot.
+const GONE_BYTES: usize = if cfg!(test) { 64 } else { 1 << 20 };
 
 /// Bytes of a time, or of an arrival, in a name.
 const NUMBER: usize = 8;
@@ -63,11 +67,27 @@ struct Cold {
     len: u64,
     /// How many ever left memory.
     left: u64,
+    /// Where `waiting` stood at the last snapshot.
+    age: u64,
+    gone: Gone,
+}
+
+/// Names, without their times, of those that went on since the last snapshot.
+struct Gone {
+    some: Vec<Vec<u8>>,
+    bytes: usize,
+    /// The others.
+    beyond: Vault,
 }
 
 fn number_in(name: &[u8]) -> u64 {
     let bytes = name.first_chunk().expect(WHOLE);
     u64::from_be_bytes(*bytes)
+}
+
+/// The key in a name without time.
+fn key_in(name: &[u8]) -> Option<&[u8]> {
+    key_of_entry(&name[2 * NUMBER..]).expect(WHOLE)
 }
 
 fn time_in(name: &[u8]) -> i64 {
@@ -81,11 +101,6 @@ impl WaitingRows {
         self.rows.len() + self.cold.as_ref().map_or(0, |cold| cold.len as usize)
     }
 
-    /// Whether none waits.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && !self.any_cold()
-    }
-
     /// Whether some are beyond memory.
     pub fn any_cold(&self) -> bool {
         self.cold.as_ref().is_some_and(|cold| cold.len > 0)
@@ -94,14 +109,14 @@ impl WaitingRows {
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
         let cold = self.cold.as_ref();
-        let cold = cold.map_or(0, |cold| cold.waiting.memory() + cold.due.memory());
+        let cold = cold.map_or(0, Cold::memory);
         self.rows.bytes() + self.order.bytes() + cold
     }
 
     /// Bytes on disk.
     pub fn disk_bytes(&self) -> u64 {
         let cold = self.cold.as_ref();
-        cold.map_or(0, |cold| cold.waiting.disk_bytes() + cold.due.disk_bytes())
+        cold.map_or(0, Cold::disk_bytes)
     }
 
     /// From now on they may leave memory for a vault like this.
@@ -115,6 +130,12 @@ impl WaitingRows {
             back: VecDeque::new(),
             len: 0,
             left: 0,
+            age: 0,
+            gone: Gone {
+                some: Vec::new(),
+                bytes: 0,
+                beyond: like.sibling(),
+            },
         });
     }
 
@@ -163,6 +184,7 @@ impl WaitingRows {
                 .iter_mut()
                 .for_each(|e| drop(e.name.drain(..NUMBER)));
             entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            cold.gone.note(&entries)?;
             let is_last = next.is_some() || !more;
             if is_first && is_last {
                 few = entries;
@@ -176,7 +198,7 @@ impl WaitingRows {
         match passed.checked_add(1) {
             Some(floor) => cold.waiting.raise_floor(&ordered(floor))?,
             // All have gone.
-            None => cold.waiting = cold.waiting.sibling(),
+            None => (cold.waiting, cold.age) = (cold.waiting.sibling(), 0),
         }
         self.come_back(&few);
         Ok(())
@@ -233,7 +255,7 @@ impl WaitingRows {
         };
         let mut rows = RowsBuilder::default();
         for entry in entries {
-            let key = key_of_entry(&entry.name[2 * NUMBER..]).expect(WHOLE);
+            let key = key_in(&entry.name);
             rows.push(&mut Reader::new(&entry.value), key).expect(WHOLE);
         }
         let (batch, mut ids) = (rows.finish(), Vec::new());
@@ -331,28 +353,40 @@ impl WaitingRows {
         *self.rows.beside(id)
     }
 
-    /// Tells of those beyond memory: arrival, a number that no other has, key and stored row.
-    pub fn each_cold(
-        &self,
-        mut each: impl FnMut(u64, u64, Option<&[u8]>, &[u8]),
+    /// Tells of those beyond memory, for a snapshot: name (arrival, a number that no other has, and the key as snapshots name
+    /// it), key and stored row; no row: that one has gone. Of changes: what is known not to have changed is left out.
+    pub fn snapshot_cold(
+        &mut self,
+        extent: Extent,
+        mut each: impl FnMut(&[u8], Option<&[u8]>, Option<&[u8]>),
     ) -> Result<(), SpillError> {
-        let Some(cold) = &self.cold else {
+        let Some(cold) = &mut self.cold else {
             return Ok(());
+        };
+        let age = match extent {
+            Extent::Whole => 0,
+            Extent::Changes => {
+                cold.gone.each(|name| each(name, key_in(name), None))?;
+                cold.age
+            }
         };
         let mut behind: Option<Vec<u8>> = None;
         loop {
-            let (entries, more) = cold.waiting.scan(&[], behind.as_deref(), SCAN_BYTES)?;
+            let (entries, more) =
+                cold.waiting
+                    .scan_since(age, &[], behind.as_deref(), SCAN_BYTES)?;
             for Entry { name, value } in &entries {
-                let (arrival, rest) = name[NUMBER..].split_at(NUMBER);
-                let (number, key) = rest.split_at(NUMBER);
-                let key = key_of_entry(key).expect(WHOLE);
-                each(number_in(arrival), number_in(number), key, value);
+                let name = &name[NUMBER..];
+                each(name, key_in(name), Some(value));
             }
             behind = entries.into_iter().last().map(|entry| entry.name);
             if !more {
-                return Ok(());
+                break;
             }
         }
+        cold.age = cold.waiting.age();
+        cold.gone.forget();
+        Ok(())
     }
 
     /// Reads a row back, which came then, if that is known.
@@ -398,7 +432,54 @@ impl WaitingRows {
     }
 }
 
+impl Gone {
+    /// These go on; they are in order of their names, without times.
+    fn note(&mut self, entries: &[Entry]) -> Result<(), SpillError> {
+        for Entry { name, .. } in entries {
+            self.bytes += name.len() + size_of::<Vec<u8>>();
+            self.some.push(name.clone());
+        }
+        if self.bytes <= GONE_BYTES {
+            return Ok(());
+        }
+        self.bytes = 0;
+        let mut some = std::mem::take(&mut self.some);
+        some.sort_unstable();
+        let mut into = self.beyond.evict(some.len())?;
+        some.iter().try_for_each(|name| into.set(name, &[]))?;
+        self.beyond.admit(into)
+    }
+
+    fn each(&self, mut each: impl FnMut(&[u8])) -> Result<(), SpillError> {
+        self.some.iter().for_each(|name| each(name));
+        let mut behind: Option<Vec<u8>> = None;
+        loop {
+            let (entries, more) = self.beyond.scan(&[], behind.as_deref(), SCAN_BYTES)?;
+            entries.iter().for_each(|entry| each(&entry.name));
+            behind = entries.into_iter().last().map(|entry| entry.name);
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    fn forget(&mut self) {
+        (self.some, self.bytes) = (Vec::new(), 0);
+        self.beyond = self.beyond.sibling();
+    }
+}
+
 impl Cold {
+    fn memory(&self) -> usize {
+        let vaults = [&self.waiting, &self.due, &self.gone.beyond];
+        vaults.map(Vault::memory).iter().sum::<usize>() + self.gone.bytes
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        let vaults = [&self.waiting, &self.due, &self.gone.beyond];
+        vaults.map(Vault::disk_bytes).iter().sum()
+    }
+
     /// Puts entries where they are in order of arrival, by which they are named.
     fn put_due(&mut self, entries: &[Entry]) -> Result<(), SpillError> {
         if entries.is_empty() {
