@@ -233,6 +233,36 @@ fn s05_a_checkpoint_of_another_job_is_refused_and_left_alone() {
 }
 
 #[test]
+fn s05_a_job_that_is_over_has_let_go_of_its_checkpoints() {
+    let watch = Watch::begin();
+    let job = copy("in.txt", "out").replace(
+        "[source.in]",
+        "[checkpoint]\npath = \"checkpoints\"\n[source.in]",
+    );
+    // One that is finished, and one that fails on its first line, and would again.
+    let fails = job.replace("[source.in]", "[source.in]\nformat = \"json\"");
+    for (job, end) in [(job, None), (fails, Some("in.txt, line 1"))] {
+        let attack = Attack::job(&job);
+        for _ in 0..300 {
+            let folder = attack.folder();
+            for _ in 0..2 {
+                match (
+                    attack
+                        .run_in(folder.path(), &shared_engine(), watch.permits())
+                        .ending,
+                    end,
+                ) {
+                    (Ending::Finished, None) => {}
+                    (Ending::Failed(words), Some(end)) if words.contains(end) => {}
+                    (ending, _) => panic!("{ending:?}"),
+                }
+            }
+        }
+    }
+    watch.expect_unharmed();
+}
+
+#[test]
 fn r01_to_r06_hostile_records_are_single_bad_records() {
     let job = "name = \"records\"\nparallelism = 2\non-error = \"skip\"\n[source.in]\ntype = \"file\"\npath = \"in.txt\"\nformat = \"json\"\nkey = \"/k\"\n\
         timestamp = \"/t\"\nevent-time = { max-disorder = \"1s\" }\n[step.counts]\nfrom = \"in\"\nwindow = { tumbling = \"1m\" }\naggregate = \"std.count\"\n\

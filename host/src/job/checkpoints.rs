@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 
 use super::commit::{CheckpointStatus, Committer, Order, StoreWait};
 use super::commit_point::CommitPoint;
@@ -31,13 +31,16 @@ use crate::runtime::task::TaskError;
 use crate::runtime::worker::TaskReport;
 use crate::sink::Sink;
 use crate::source::Committed;
-use crate::time::Clock;
+use crate::time::{Clock, Stopwatch};
 
 /// How often the keeper looks whether an epoch is due.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// How long a job that failed lets a commit under way end.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
+
+/// How long a job that is over waits until its place is free for another start. A store that hangs may not free it at all.
+const LET_GO: Duration = Duration::from_secs(1);
 
 /// What the keeper of a job's checkpoints has.
 pub struct Keeper {
@@ -99,15 +102,8 @@ impl Gathered {
 impl Keeper {
     /// Works until the job is over. An error ends the job.
     pub fn run(mut self) -> Result<(), TaskError> {
-        let tasks = self.assembly.graph().stages.len() * self.assembly.parallelism();
-        let mut gathered = Gathered::default();
-        let (mut under_way, mut last_start) = (None, self.clock.now());
-        self.status.taken_at.store(last_start, Ordering::Relaxed);
-        if self.due_at_once {
-            last_start = last_start.saturating_sub(self.plan.every_ms);
-        }
         // Dropped at the end, however it comes: the committer stops trying.
-        let (_waiting, given_up) = bounded(0);
+        let (waiting, given_up) = bounded(0);
         let (orders, ordered) = bounded(1);
         let (done, committed) = bounded(1);
         let committer = Committer {
@@ -129,6 +125,31 @@ impl Keeper {
             .name(format!("{}/store", self.identity.job))
             .spawn(move || committer.run())
             .map_err(|e| TaskError::Host(format!("cannot start a thread: {e}")))?;
+        let ending = self.keep(&orders, &committed);
+        drop((waiting, orders));
+        // Who starts the job again when it hears of the end must not find its folder taken, by this very process.
+        let over = Stopwatch::start();
+        while let Some(left) = LET_GO.checked_sub(over.elapsed()) {
+            if let Err(RecvTimeoutError::Disconnected) = committed.recv_timeout(left) {
+                break;
+            }
+        }
+        ending
+    }
+
+    /// The same, with a committer at work.
+    fn keep(
+        &mut self,
+        orders: &Sender<Order>,
+        committed: &Receiver<Result<(), TaskError>>,
+    ) -> Result<(), TaskError> {
+        let tasks = self.assembly.graph().stages.len() * self.assembly.parallelism();
+        let mut gathered = Gathered::default();
+        let (mut under_way, mut last_start) = (None, self.clock.now());
+        self.status.taken_at.store(last_start, Ordering::Relaxed);
+        if self.due_at_once {
+            last_start = last_start.saturating_sub(self.plan.every_ms);
+        }
         let mut committing = None;
         // Savepoints that the next order is for.
         let mut asked: Vec<Asked> = Vec::new();

@@ -128,7 +128,8 @@ pub struct Committer {
 }
 
 impl Committer {
-    /// Works until there are no more orders.
+    /// Works until there are no more orders. Whoever waits for `done` to be disconnected finds the place free for another
+    /// start: what holds it, `store`, is gone before.
     pub fn run(self) {
         let mut chains = Chains::default();
         while let Ok(order) = self.orders.recv() {
@@ -136,9 +137,12 @@ impl Committer {
             let failed = committed.is_err();
             // Nobody there: the job is over.
             if self.done.send(committed).is_err() || failed {
-                return;
+                break;
             }
         }
+        let Committer { store, done, .. } = self;
+        drop(store);
+        drop(done);
     }
 
     fn commit(&self, order: Order, chains: &mut Chains) -> Result<(), TaskError> {
