@@ -1,7 +1,7 @@
 //! Hostile code: what a guest does while it runs, one record at a time.
 
 use crate::host::{Attack, Ending, Outcome};
-use crate::wat::{Guest, INHERIT, NO_KEYS, NO_TIMES, body, emit, process, transform};
+use crate::wat::{Guest, INHERIT, NO_KEYS, NO_TIMES, body, emit, transform};
 
 /// The attack cost its own record and nothing else; how, in words.
 pub fn costs_its_record(outcome: &Outcome) -> &str {
@@ -54,7 +54,7 @@ fn turned_away(guest: &Guest<'_>) -> String {
 
 const LOOP: &str = "(loop $for-ever (br $for-ever))";
 const DEADLINE: &str = "deadline: the call took more than 20 ms of CPU time";
-const TRAP: &str = "trap: the guest gave up (unreachable instruction)";
+pub const TRAP: &str = "trap: the guest gave up (unreachable instruction)";
 const STACK: &str = "stack: the guest's stack overflowed (endless recursion?)";
 
 #[test]
@@ -269,16 +269,6 @@ fn g27_one_trap_among_thousands_costs_one_record() {
 }
 
 #[test]
-fn g28_a_trap_after_timers_and_states_leaves_none_of_them() {
-    let guest = body(
-        "(call $set-timer (i32.const 0) (i32.const 1) (i64.const 5)) (i32.store8 (i32.load (i32.const 516)) (i32.const 0)) unreachable",
-    );
-    let outcome = Attack::process(&process(&guest), QUICK).run();
-    assert_eq!(outcome.ending, Ending::Finished, "{outcome:?}");
-    assert_eq!(outcome.letters, [format!("x1 {TRAP}")]);
-}
-
-#[test]
 fn g30_odd_values_given_to_the_host_are_bad_output() {
     let transforms = [
         "(call $record-metric (i32.const -1) (f64.const 1))",
@@ -358,52 +348,6 @@ fn g35_calling_the_host_while_it_calls_back_is_refused() {
     let outcome = Attack::transform(&transform(&guest), QUICK).run();
     assert_eq!(outcome.out.len(), 0, "{outcome:?}");
     assert_eq!(outcome.letters.len(), 5, "{outcome:?}");
-}
-
-#[test]
-fn g37_g38_states_and_timers_out_of_bounds_cost_their_record() {
-    // One state of all five grows.
-    let big = "(drop (memory.grow (i32.const 100))) (i32.store (i32.const 1024) (i32.const 0)) (i32.store (i32.const 1028) (i32.const 2000000)) (i32.store (i32.const 1032) (i32.const 2000000)) (i32.store (i32.const 1036) (i32.const 2000000)) (i32.store (i32.const 1040) (i32.const 2000000)) (i32.store (i32.const 1044) (i32.const 2000000)) (i32.store (i32.const 524) (i32.const 1024)) (i32.store (i32.const 532) (i32.const 131072)) (i32.store (i32.const 536) (i32.const 2000000))";
-    let flood = "(loop $l (call $set-timer (i32.const 0) (i32.const 1) (i64.extend_i32_u (local.get $n))) (local.set $n (i32.add (local.get $n) (i32.const 1))) (br $l))";
-    let cases = [
-        (big, "state-limit: "),
-        ("(i32.store (i32.const 520) (i32.const 0))", "bad-output: "),
-        (
-            "(i32.store8 (i32.load (i32.const 516)) (i32.const 7))",
-            "bad-output: ",
-        ),
-        (
-            "(call $set-timer (i32.const -1) (i32.const 0) (i64.const 5))",
-            "bad-output: ",
-        ),
-        (
-            "(call $set-timer (i32.const 0) (i32.const 9) (i64.const 5))",
-            "bad-output: ",
-        ),
-        (flood, "timer-limit: "),
-    ];
-    for (case, kind) in cases {
-        let settings = "record-deadline = \"3s\"\ncall-deadline = \"5s\"\ntimers = 1000";
-        let outcome = Attack::process(&process(&body(case)), settings).run();
-        assert_eq!(outcome.ending, Ending::Finished, "{outcome:?}");
-        let [letter] = &outcome.letters[..] else {
-            panic!("one dead letter: {outcome:?}")
-        };
-        assert!(
-            letter.starts_with(&format!("x1 {kind}")),
-            "{letter}\n{case}"
-        );
-    }
-    // At the ends of time: fine, or refused, but no panic and no endless firing.
-    for time in ["-9223372036854775808", "9223372036854775807"] {
-        let case = format!("(call $set-timer (i32.const 0) (i32.const 1) (i64.const {time}))");
-        let outcome = Attack::process(&process(&body(&case)), "").run();
-        assert!(
-            outcome.ending == Ending::Finished
-                || !matches!(&outcome.ending, Ending::Failed(m) if m.contains("panic")),
-            "{outcome:?}"
-        );
-    }
 }
 
 #[test]

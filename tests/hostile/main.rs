@@ -15,6 +15,7 @@ mod fuzz;
 mod guests;
 mod host;
 mod jobs;
+mod keyed;
 mod lies;
 mod limit_cost;
 mod limits;

@@ -1,6 +1,6 @@
 //! Guests as WebAssembly text: a frame that keeps the contract, with one place for the attack.
 //!
-//! The frame has one function, `attack`. Its body runs once for every row whose value begins with `x`;
+//! The frame has one function, `attack`. Its body runs once for every row whose value begins with `x` (or what `first` says);
 //! all rows are put out as they came. Fixed places in the guest's memory: 1024.. is free for attacks, and
 //! what the host passes in lies from 65536 on.
 
@@ -19,10 +19,14 @@ pub struct Guest<'a> {
     /// For each row with an `x`: locals `$i` (row), `$at` (its value), `$n`, `$m` and `$p` (the arguments of
     /// `process`).
     pub body: &'a str,
+    /// Of a process function: before its rows, once a call.
+    pub call: &'a str,
     /// After each call, when its answer was read.
     pub forget: &'a str,
     /// Instead of the allocator: parameters `$align` and `$size`.
     pub realloc: &'a str,
+    /// What the values of such rows begin with, in place of `x`.
+    pub first: u8,
     /// Of the descriptor: 1 sets keys, 2 sets timestamps.
     pub traits: u8,
 }
@@ -36,8 +40,10 @@ impl Default for Guest<'_> {
             open: "",
             close: "",
             body: "",
+            call: "",
             forget: "(global.set $top (i32.const 65536))",
             realloc: "(call $room (local.get $size))",
+            first: b'x',
             traits: 0,
         }
     }
@@ -124,7 +130,7 @@ fn frame(guest: &Guest<'_>, kind: u8, export: &str) -> String {
 }
 
 /// The loop over rows. `$rows`, `$offsets` and `$data` are WAT that gives them.
-fn rows(body: &str, rows: &str, offsets: &str, data: &str) -> String {
+fn rows(body: &str, first: u8, rows: &str, offsets: &str, data: &str) -> String {
     format!(
         r#"
     (block $done
@@ -132,7 +138,7 @@ fn rows(body: &str, rows: &str, offsets: &str, data: &str) -> String {
         (br_if $done (i32.ge_u (local.get $i) {rows}))
         (local.set $at (i32.add {data} (i32.load (i32.add {offsets} (i32.shl (local.get $i) (i32.const 2))))))
         (if (i32.and (i32.ne (i32.load (i32.add {offsets} (i32.shl (local.get $i) (i32.const 2)))) (i32.load offset=4 (i32.add {offsets} (i32.shl (local.get $i) (i32.const 2)))))
-                     (i32.eq (i32.load8_u (local.get $at)) (i32.const 120)))
+                     (i32.eq (i32.load8_u (local.get $at)) (i32.const {first})))
           (then {body}))
         (local.set $i (i32.add (local.get $i) (i32.const 1)))
         (br $next)))"#
@@ -144,6 +150,7 @@ pub fn transform(guest: &Guest<'_>) -> String {
     let frame = frame(guest, 0, "transform@0.1.0#process");
     let rows = rows(
         guest.body,
+        guest.first,
         "(local.get $len)",
         "(local.get $offsets)",
         "(local.get $data)",
@@ -165,10 +172,12 @@ pub fn process(guest: &Guest<'_>) -> String {
     let frame = frame(guest, 4, "process@0.1.0#process");
     let rows = rows(
         guest.body,
+        guest.first,
         "(i32.load (local.get $p))",
         "(i32.load offset=8 (local.get $p))",
         "(i32.load offset=16 (local.get $p))",
     );
+    let call = guest.call;
     // Where the answer's six words are copied from: present, offsets, data, each with its length.
     let words: String = (0..6)
         .map(|w| {
@@ -185,6 +194,7 @@ pub fn process(guest: &Guest<'_>) -> String {
     (local $i i32) (local $at i32) (local $n i32) (local $m i32)
     (i32.store8 (i32.const 512) (i32.const 0))
     {words}
+    {call}
     {rows}
     (i32.const 512)))"#
     )
