@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::plan::KeyPointers;
 use crate::keyed::testing::{Collect, PairUp, Rec, at, batch, rec, snapshot};
-use crate::state::{Extent, StateBuffer, StateEntry};
 use crate::state::testing::chains;
+use crate::state::{Extent, StateBuffer, StateEntry};
 use crate::step::{Progress, Step, key_group, task_of};
 use crate::time::Watermark;
 
