@@ -8,7 +8,7 @@ use super::manifest::StateFile;
 use super::state::{self, Binding};
 use super::storage::{Storage, StorageError};
 use super::store::{CheckpointStore, Unread};
-use crate::state::{Bytes, StateBuffer};
+use crate::state::Bytes;
 
 /// Files from this size on are copied and looked through without being held.
 pub const LARGE: u64 = 8 << 20;
@@ -40,34 +40,6 @@ impl Bytes for FarFile {
 
     fn sum(&self) -> Option<u64> {
         self.sum
-    }
-}
-
-/// Entries and what follows them in their file.
-#[derive(Debug)]
-pub struct WithFoot<'a> {
-    /// The entries.
-    pub entries: &'a StateBuffer,
-    /// What follows.
-    pub foot: Vec<u8>,
-}
-
-impl Bytes for WithFoot<'_> {
-    fn len(&self) -> u64 {
-        Bytes::len(self.entries) + self.foot.len() as u64
-    }
-
-    fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
-        let before = Bytes::len(self.entries);
-        let first = before.saturating_sub(at).min(into.len() as u64) as usize;
-        let (first, rest) = into.split_at_mut(first);
-        if !first.is_empty() {
-            self.entries.read(at, first)?;
-        }
-        if !rest.is_empty() {
-            self.foot.read(at.max(before) - before, rest)?;
-        }
-        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ pub mod identity;
 pub mod lease;
 pub mod load;
 pub mod manifest;
+mod outgoing;
 pub mod savepoint;
 pub mod state;
 pub mod storage;

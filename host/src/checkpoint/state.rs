@@ -26,7 +26,7 @@ use std::ops::Range;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::state::{Bytes, each_piece};
+use crate::state::Bytes;
 
 const MAGIC: &[u8; 4] = b"WMS2";
 const MAGIC_1: &[u8; 4] = b"WMS1";
@@ -73,39 +73,22 @@ impl Binding<'_> {
     }
 }
 
-/// What follows the entries in their file, and the checksum of the whole file, which the file behind builds on.
-pub fn foot(entries: &[u8], count: u64, binding: &Binding<'_>) -> (Vec<u8>, u64) {
+/// Bytes of the foot.
+pub fn foot_bytes(binding: &Binding<'_>) -> u64 {
+    (binding.step.len() + FOOT) as u64
+}
+
+/// What follows the entries in their file, and the checksum of the whole file, which the file behind builds on. `hash`:
+/// has heard of the entries.
+pub fn foot(mut hash: Xxh3, count: u64, binding: &Binding<'_>) -> (Vec<u8>, u64) {
     let mut foot = binding.bytes();
     foot.extend_from_slice(&count.to_le_bytes());
     foot.extend_from_slice(MAGIC);
-    let mut hash = Xxh3::new();
-    hash.update(entries);
     hash.update(&foot);
     let sum = hash.digest().to_le_bytes();
     foot.extend_from_slice(&sum);
     hash.update(&sum);
     (foot, hash.digest())
-}
-
-/// The same, for entries that are not in memory.
-pub fn foot_behind(
-    entries: &dyn Bytes,
-    count: u64,
-    binding: &Binding<'_>,
-) -> io::Result<(Vec<u8>, u64)> {
-    let mut foot = binding.bytes();
-    foot.extend_from_slice(&count.to_le_bytes());
-    foot.extend_from_slice(MAGIC);
-    let mut hash = Xxh3::new();
-    each_piece(entries, &mut |piece| {
-        hash.update(piece);
-        Ok(())
-    })?;
-    hash.update(&foot);
-    let sum = hash.digest().to_le_bytes();
-    foot.extend_from_slice(&sum);
-    hash.update(&sum);
-    Ok((foot, hash.digest()))
 }
 
 /// What a file that is not in memory turned out to be.
@@ -122,12 +105,12 @@ pub struct Checked {
 /// Checks a file as `open` does, a piece at a time. Not for files of version 1.
 pub fn check(file: &dyn Bytes, binding: &Binding<'_>) -> io::Result<Result<Checked, String>> {
     let expected = binding.bytes();
-    let foot = (expected.len() + 8 + MAGIC.len() + 8) as u64;
+    let foot = foot_bytes(binding);
     let Some(entries) = file.len().checked_sub(foot) else {
         return Ok(Err("it is too short".into()));
     };
     let mut hash = Xxh3::new();
-    each_piece(&First(file, entries), &mut |piece| {
+    First(file, entries).each_piece(&mut |piece| {
         hash.update(piece);
         Ok(())
     })?;
@@ -264,7 +247,10 @@ mod tests {
     }
 
     fn file(buffer: &StateBuffer, binding: &Binding<'_>) -> Vec<u8> {
-        let (foot, sum) = foot(buffer.bytes(), buffer.entries(), binding);
+        let mut hash = Xxh3::new();
+        hash.update(buffer.bytes());
+        let (foot, sum) = foot(hash, buffer.entries(), binding);
+        assert_eq!(foot.len() as u64, foot_bytes(binding));
         let file = [buffer.bytes(), &foot].concat();
         assert_eq!(xxh3_64(&file), sum);
         file
@@ -275,13 +261,11 @@ mod tests {
         for buffer in [sample(), StateBuffer::default()] {
             let file = file(&buffer, &BINDING);
             assert_eq!(&file[open(&file, Some(&BINDING)).unwrap()], buffer.bytes());
-            let (foot, sum) = foot_behind(&buffer, buffer.entries(), &BINDING).unwrap();
-            assert_eq!([buffer.bytes(), &foot].concat(), file);
             let checked = check(&file, &BINDING).unwrap().unwrap();
             let expected = Checked {
                 entries: buffer.bytes().len() as u64,
                 entries_sum: xxh3_64(buffer.bytes()),
-                sum,
+                sum: xxh3_64(&file),
             };
             assert_eq!(checked, expected);
         }

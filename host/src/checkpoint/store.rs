@@ -22,10 +22,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::decide::Found;
-use super::far::WithFoot;
 use super::lease::{Claim, LEASE, Lease, LeaseError, Owner};
 use super::manifest::{Manifest, StateFile, hex};
-use super::state::{self, Binding, Sums};
+use super::outgoing::Outgoing;
+use super::state::{Binding, Sums};
 use super::storage::local::FolderLock;
 use super::storage::{Condition, LocalStorage, Object, Place, Storage, StorageError};
 use crate::crash::{self, CrashPoint};
@@ -357,30 +357,19 @@ impl CheckpointStore {
         builds_on: Option<&StateFile>,
     ) -> Result<StateFile, StoreError> {
         let name = self.state_name(binding);
-        let count = entries.entries();
-        let (foot_bytes, sum) = match entries.in_memory() {
-            Some(bytes) => {
-                let (foot, sum) = state::foot(bytes, count, binding);
-                self.write(&name, &[bytes, &foot])?;
-                (foot.len(), sum)
-            }
-            None => {
-                let failed = |why: String| self.error(&format!("write {name}"), why);
-                let foot = state::foot_behind(entries, count, binding);
-                let (foot, sum) = foot.map_err(|e| failed(e.to_string()))?;
-                let content = WithFoot { entries, foot };
-                let put = self.storage.put_from(&name, &content);
-                put.map_err(|e| failed(e.to_string()))?;
-                (content.foot.len(), sum)
-            }
-        };
+        let failed = |why: String| self.error(&format!("write {name}"), why);
+        let file = Outgoing::new(entries, binding);
+        let put = self.storage.put_from(&name, &file);
+        put.map_err(|e| failed(e.to_string()))?;
+        let sum = file.sum();
+        let sum = sum.ok_or_else(|| failed("the store did not take all of it".into()))?;
         crash::at(CrashPoint::StateStored);
         Ok(StateFile {
             name,
             step: binding.step.to_owned(),
-            bytes: Bytes::len(entries) + foot_bytes as u64,
+            bytes: file.len(),
             checksum: hex(sum),
-            entries: count,
+            entries: entries.entries(),
             groups: entries.groups(),
             task: binding.task,
             epoch: binding.epoch,
@@ -518,11 +507,6 @@ impl CheckpointStore {
         let mut names = names.map_err(|e| self.error("list", e.to_string()))?;
         names.sort();
         Ok(names)
-    }
-
-    fn write(&self, name: &str, pieces: &[&[u8]]) -> Result<(), StoreError> {
-        let put = self.storage.put_plain(name, pieces);
-        put.map_err(|e| self.error(&format!("write {name}"), e.to_string()))
     }
 
     pub(super) fn remove(&self, name: &str) -> Result<(), StoreError> {

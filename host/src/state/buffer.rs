@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::StateRef;
 use super::room::Room;
-use super::stored::Bytes;
+use super::stored::{Bytes, Hear};
 
 /// Length of value that says: the entry is gone.
 const GONE: u32 = u32::MAX;
@@ -271,6 +271,13 @@ impl Bytes for StateBuffer {
             at -= there;
         }
         self.bytes.read(at, into)
+    }
+
+    fn each_piece(&self, each: Hear<'_>) -> io::Result<()> {
+        if let Some(elsewhere) = &self.elsewhere {
+            elsewhere.room.each_piece(each)?;
+        }
+        self.bytes.each_piece(each)
     }
 }
 

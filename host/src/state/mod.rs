@@ -15,7 +15,7 @@ pub use buffer::{Item, Malformed, Overflow, StateBuffer, items};
 pub use chain::{ChainSizes, next_extent};
 pub use replay::{Wanted, replay, replay_stored};
 pub use room::Room;
-pub use stored::{Bytes, Chain, Stored, StoredError, each_piece};
+pub use stored::{Bytes, Chain, Hear, Stored, StoredError};
 pub use touched::{Gone, Mark, Touched};
 
 /// Entries that one batch may bring, about.

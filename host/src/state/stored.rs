@@ -12,6 +12,12 @@ use super::buffer::{Malformed, item_length};
 /// Bytes read at once; few in tests, so that entries lie across pieces.
 const PIECE: usize = if cfg!(test) { 24 } else { 1 << 20 };
 
+/// Bytes handed out at once of what is in memory: they stay in a core's cache while whoever hears of them looks at them twice.
+const PIECE_HERE: usize = if cfg!(test) { 24 } else { 256 << 10 };
+
+/// Hears of a piece of bytes, in order.
+pub type Hear<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
+
 /// Bytes, somewhere.
 pub trait Bytes: Send + Sync + Debug {
     /// How many.
@@ -22,6 +28,18 @@ pub trait Bytes: Send + Sync + Debug {
     }
     /// Fills `into` with those from `at` on.
     fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()>;
+    /// Hands out all of them once, in order, a piece at a time.
+    fn each_piece(&self, each: Hear<'_>) -> io::Result<()> {
+        let mut piece = Vec::new();
+        let mut at = 0;
+        while at < self.len() {
+            piece.resize((self.len() - at).min(PIECE as u64) as usize, 0);
+            self.read(at, &mut piece)?;
+            each(&piece)?;
+            at += piece.len() as u64;
+        }
+        Ok(())
+    }
     /// xxh3-64 of all, if it is known: who reads all holds it against what was read.
     fn sum(&self) -> Option<u64> {
         None
@@ -38,6 +56,10 @@ impl Bytes for Vec<u8> {
         let bytes = self.get(from..).and_then(|b| b.get(..into.len()));
         into.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
+    }
+
+    fn each_piece(&self, each: Hear<'_>) -> io::Result<()> {
+        self.chunks(PIECE_HERE).try_for_each(each)
     }
 }
 
@@ -83,22 +105,6 @@ pub enum StoredError {
     /// They are not what they were.
     #[error("it was changed while it was read")]
     Changed,
-}
-
-/// Hears of a piece of bytes, in order.
-type Hear<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
-
-/// Hands out all bytes, a piece at a time.
-pub fn each_piece(bytes: &dyn Bytes, each: Hear<'_>) -> io::Result<()> {
-    let mut piece = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        piece.resize((bytes.len() - at).min(PIECE as u64) as usize, 0);
-        bytes.read(at, &mut piece)?;
-        each(&piece)?;
-        at += piece.len() as u64;
-    }
-    Ok(())
 }
 
 /// Hands out the bytes of a buffer of entries, cut between entries: all at once if they are in memory.

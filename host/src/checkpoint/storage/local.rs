@@ -19,13 +19,13 @@ use super::{Condition, Object, Storage, StorageError, Version};
 use crate::checkpoint::manifest::checksum;
 use crate::crash::{self, CrashPoint};
 use crate::sink::folder::{Folder, OsFolder, PartFile};
-use crate::state::{Bytes, each_piece};
+use crate::state::Bytes;
 
 /// What names in the making end with.
 const MAKING: &str = ".tmp";
 
 /// Bytes from which on an object is written past the page cache.
-const LARGE: usize = 1 << 20;
+const LARGE: u64 = 1 << 20;
 
 /// A folder.
 pub struct LocalStorage {
@@ -112,13 +112,6 @@ impl LocalStorage {
         })
     }
 
-    fn write_pieces(&self, name: &str, pieces: &[&[u8]], new: bool) -> Result<(), StorageError> {
-        let large = pieces.iter().map(|piece| piece.len()).sum::<usize>() >= LARGE;
-        self.write(name, large, new, &mut |file| {
-            pieces.iter().try_for_each(|piece| file.write_all(piece))
-        })
-    }
-
     fn version(&self, name: &str) -> Result<Option<Version>, StorageError> {
         let bytes = self.folder.read(name).map_err(|e| failed("read", &e))?;
         Ok(bytes.map(|b| Version(checksum(&b))))
@@ -142,18 +135,19 @@ impl Storage for LocalStorage {
         if !holds {
             return Err(StorageError::Conflict);
         }
-        self.write_pieces(name, pieces, *condition == Condition::Absent)?;
+        let large = pieces.iter().map(|piece| piece.len() as u64).sum::<u64>() >= LARGE;
+        let new = *condition == Condition::Absent;
+        self.write(name, large, new, &mut |file| {
+            pieces.iter().try_for_each(|piece| file.write_all(piece))
+        })?;
         Ok(version_of(pieces))
     }
 
     /// Its version is not made out: that takes another look at all bytes.
-    fn put_plain(&self, name: &str, pieces: &[&[u8]]) -> Result<(), StorageError> {
-        self.write_pieces(name, pieces, false)
-    }
-
     fn put_from(&self, name: &str, content: &dyn Bytes) -> Result<(), StorageError> {
-        self.write(name, true, false, &mut |file| {
-            each_piece(content, &mut |piece| file.write_all(piece))
+        let large = content.len() >= LARGE;
+        self.write(name, large, false, &mut |file| {
+            content.each_piece(&mut |piece| file.write_all(piece))
         })
     }
 

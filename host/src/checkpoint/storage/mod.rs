@@ -67,10 +67,6 @@ pub trait Storage: Send + Sync + Debug {
         pieces: &[&[u8]],
         condition: &Condition,
     ) -> Result<Version, StorageError>;
-    /// Puts an object as `put` does without condition, for who wants no condition on it later.
-    fn put_plain(&self, name: &str, pieces: &[&[u8]]) -> Result<(), StorageError> {
-        self.put(name, pieces, &Condition::None).map(|_| ())
-    }
     /// An object of up to so many bytes (more: an error); none: there is no such.
     fn get(&self, name: &str, bytes_max: u64) -> Result<Option<Object>, StorageError>;
     /// Whether it is on this machine.
@@ -81,7 +77,8 @@ pub trait Storage: Send + Sync + Debug {
     fn get_bytes(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, StorageError> {
         Ok(self.get(name, bytes_max)?.map(|object| object.bytes))
     }
-    /// Puts an object as `put` does without condition, whose content need not be in memory.
+    /// Puts an object as `put` does without condition, for who wants no condition on it later. Its content need not be in
+    /// memory; it is read once, in order.
     fn put_from(&self, name: &str, content: &dyn Bytes) -> Result<(), StorageError> {
         let mut all = vec![0; usize::try_from(content.len()).unwrap_or(usize::MAX)];
         content.read(0, &mut all).map_err(|e| unreadable(&e))?;

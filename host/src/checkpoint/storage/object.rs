@@ -157,6 +157,11 @@ impl Storage for ObjectStorage {
     fn put_from(&self, name: &str, content: &dyn Bytes) -> Result<(), StorageError> {
         let at = self.at(name);
         let put = async {
+            if content.len() <= PIECE_BYTES as u64 {
+                let all = piece(content, 0)?;
+                let put = self.store.put(&at, all.into()).await;
+                return put.map(|_| ());
+            }
             let upload = self.store.put_multipart(&at).await?;
             let mut upload = WriteMultipart::new_with_chunk_size(upload, PIECE_BYTES);
             let mut sent = 0;
@@ -166,10 +171,10 @@ impl Storage for ObjectStorage {
                 sent += next.len() as u64;
                 upload.put(next.into());
             }
-            upload.finish().await
+            upload.finish().await.map(|_| ())
         };
         let put = self.runtime.block_on(put);
-        put.map(|_| ()).map_err(|e| failed(&self.redactor, &e))
+        put.map_err(|e| failed(&self.redactor, &e))
     }
 
     fn size(&self, name: &str) -> Result<Option<u64>, StorageError> {
