@@ -140,11 +140,6 @@ impl Sessions {
         }
     }
 
-    /// No session in memory comes up before.
-    pub fn next_deadline(&self) -> Option<i64> {
-        self.deadlines.peek().map(|Reverse((at, _))| *at)
-    }
-
     /// Sessions whose deadline has come.
     fn due(&mut self, passed: i64) -> Vec<u32> {
         let mut due = Vec::new();
@@ -178,7 +173,8 @@ impl Sessions {
         let closes = match core.spec.time {
             TimeDomain::Processing => {
                 let cold = self.cold.as_ref().and_then(|cold| cold.next_due(0));
-                let next = self.next_deadline().into_iter().chain(cold).min();
+                let next = self.deadlines.peek().map(|Reverse((at, _))| *at);
+                let next = next.into_iter().chain(cold).min();
                 next.and_then(|at| at.checked_add(1))
             }
             TimeDomain::Event => None,

@@ -4,6 +4,7 @@
 //! once, and their panes put into a vault of their own, sorted piece by piece, which merges the pieces. The sessions stay
 //! where they are; of those that changed it is noted there that they were put out.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use super::core::Core;
@@ -95,13 +96,22 @@ impl Sessions {
         let (retention, from) = (core.retention, core.time.passed);
         let closes =
             |end: i64| retention.is_closed(end, to.passed) && !retention.is_closed(end, from);
-        let comes_up = self.next_deadline().is_some_and(|next| next <= to.passed);
-        if comes_up
-            && self
-                .live()
-                .into_iter()
-                .any(|id| closes(self.all[id as usize].end))
+        // Entries that are too early are renewed on the way.
+        let (mut any, mut seen) = (false, Vec::new());
+        while let Some(&Reverse((at, id))) = self.deadlines.peek()
+            && at <= to.passed
+            && !any
         {
+            self.deadlines.pop();
+            if self.take_deadline(at, id) {
+                any = closes(self.all[id as usize].end);
+                seen.push(id);
+            }
+        }
+        for id in seen {
+            self.schedule(core, id, from);
+        }
+        if any {
             return Ok(true);
         }
         let Some(cold) = &mut self.cold else {
@@ -120,8 +130,8 @@ impl Sessions {
         out: &mut dyn Output,
     ) -> Result<Progress, StepError> {
         if self.whole.is_none() {
-            let firing = self.firing(core, at)?;
-            if !(core.fires_whole || firing.changed && firing.due) {
+            let fires = core.fires_whole || self.changed > 0 && self.firing(core, at)?.due;
+            if !fires {
                 return Ok(Progress::Done);
             }
             let whole = self.whole.insert(self.begin_whole());
