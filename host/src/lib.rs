@@ -16,6 +16,7 @@ pub mod printable;
 pub mod reach;
 #[doc(hidden)]
 pub mod record;
+mod room;
 #[doc(hidden)]
 pub mod time;
 

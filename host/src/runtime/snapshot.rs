@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::record::NodeIndex;
+use crate::room::Room;
 use crate::runtime::task::{OwnedPartition, Task, TaskError};
 use crate::spill::ScratchFile;
 use crate::state::{
-    Bytes, Chain, ChainSizes, Extent, Overflow, Room, StateBuffer, StateRef, Wanted, next_extent,
+    Bytes, Chain, ChainSizes, Extent, Overflow, StateBuffer, StateRef, Wanted, next_extent,
     replay_stored,
 };
 use crate::step::{KEY_GROUPS, StepError, task_of};

@@ -9,9 +9,10 @@ use std::sync::{Arc, OnceLock};
 use cap_std::fs::Dir;
 use rustix::fs::{RenameFlags, renameat_with};
 
-use super::direct::{DirectFile, Spares};
+use super::direct::{DirectFile, spares};
 use super::folder::{Folder, PartFile};
 use crate::reach::Reach;
+use crate::room::Room;
 
 /// Bytes of a file that is read whole: the marker.
 const READ_BYTES_MAX: u64 = 16 << 20;
@@ -21,7 +22,7 @@ pub struct ConfinedFolder {
     path: PathBuf,
     reach: Reach,
     dir: OnceLock<Dir>,
-    spares: Arc<Spares>,
+    spares: Arc<Room>,
 }
 
 impl ConfinedFolder {
@@ -31,7 +32,7 @@ impl ConfinedFolder {
             path: path.to_path_buf(),
             reach,
             dir: OnceLock::new(),
-            spares: Arc::default(),
+            spares: spares(),
         }
     }
 

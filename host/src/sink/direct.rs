@@ -12,11 +12,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use parking_lot::Mutex;
 use rustix::fs::{OFlags, fcntl_setfl};
 
 use super::folder::PartFile;
-use crate::large_pages;
+use crate::room::Room;
 
 /// What every medium's blocks divide: addresses, places and lengths of direct writes are multiples of it.
 const BLOCK: usize = 4096;
@@ -32,34 +31,15 @@ pub struct DirectFile {
     writing: Option<JoinHandle<Written>>,
     /// What is not on its way yet.
     chunk: Chunk,
-    spares: Arc<Spares>,
+    spares: Arc<Room>,
 }
-
-/// Memory of chunks between files: fresh from the system it is cleared page by page first, which costs as much as filling
-/// it. The system may have it back meanwhile, if it is short of memory.
-#[derive(Debug, Default)]
-pub struct Spares(Mutex<Vec<Vec<u8>>>);
 
 /// So many chunks are kept: two files are written at a time, with two tasks, and each fills one chunk while one is written.
 const SPARES_MAX: usize = 4;
 
-impl Spares {
-    fn take(&self) -> Chunk {
-        match self.0.lock().pop() {
-            Some(buffer) => Chunk::on(buffer),
-            None => Chunk::new(),
-        }
-    }
-
-    fn give_back(&self, chunk: Chunk) {
-        let mut buffer = chunk.buffer;
-        let mut kept = self.0.lock();
-        if kept.len() < SPARES_MAX {
-            buffer.clear();
-            large_pages::lend(&mut buffer);
-            kept.push(buffer);
-        }
-    }
+/// Memory of chunks between files.
+pub fn spares() -> Arc<Room> {
+    Arc::new(Room::of(SPARES_MAX))
 }
 
 /// What a thread gives back.
@@ -80,11 +60,8 @@ struct Chunk {
 }
 
 impl Chunk {
-    fn new() -> Chunk {
-        // Fresh pages come by the large one, and are not cleared twice.
-        let mut buffer = Vec::with_capacity(CHUNK + BLOCK);
-        large_pages::prefer(&mut buffer, false);
-        Chunk::on(buffer)
+    fn new(spares: &Room) -> Chunk {
+        Chunk::on(spares.take(CHUNK + BLOCK))
     }
 
     /// In empty memory.
@@ -177,17 +154,17 @@ fn refused(e: &io::Error) -> bool {
 
 impl DirectFile {
     /// A new, empty file; replaces one of that name.
-    pub fn create(path: &Path, spares: &Arc<Spares>) -> io::Result<DirectFile> {
+    pub fn create(path: &Path, spares: &Arc<Room>) -> io::Result<DirectFile> {
         File::create(path).map(|file| DirectFile::on(file, spares))
     }
 
     /// An empty file.
-    pub fn on(file: File, spares: &Arc<Spares>) -> DirectFile {
+    pub fn on(file: File, spares: &Arc<Room>) -> DirectFile {
         let direct = false;
         DirectFile {
             here: Some((Medium { file, direct }, None)),
             writing: None,
-            chunk: spares.take(),
+            chunk: Chunk::new(spares),
             spares: Arc::clone(spares),
         }
     }
@@ -209,7 +186,7 @@ impl DirectFile {
     fn send(&mut self) -> io::Result<()> {
         let (mut medium, spare) = self.take()?;
         medium.set_direct(true)?;
-        let next = spare.unwrap_or_else(|| self.spares.take());
+        let next = spare.unwrap_or_else(|| Chunk::new(&self.spares));
         let mut chunk = std::mem::replace(&mut self.chunk, next);
         let write = move || {
             let written = medium.write_all(chunk.bytes());
@@ -250,11 +227,10 @@ impl Drop for DirectFile {
     fn drop(&mut self) {
         // Nobody waits for what is written then; but a file must not grow after it was given up.
         if let Ok((_, Some(chunk))) = self.take() {
-            self.spares.give_back(chunk);
+            self.spares.give_back(chunk.buffer);
         }
-        let none = Chunk::on(Vec::new());
         self.spares
-            .give_back(std::mem::replace(&mut self.chunk, none));
+            .give_back(std::mem::take(&mut self.chunk.buffer));
     }
 }
 
@@ -266,7 +242,7 @@ mod tests {
     fn files_of_any_length_in_pieces_of_any_length_are_what_was_written() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x");
-        let spares = Arc::default();
+        let spares = spares();
         for length in [
             0,
             1,
@@ -293,7 +269,7 @@ mod tests {
     fn a_file_that_is_synced_between_goes_on_behind_what_it_has() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x");
-        let spares = Arc::default();
+        let spares = spares();
         let mut file = DirectFile::create(&path, &spares).expect("made");
         let mut wanted = Vec::new();
         // The second piece does not begin at a block, so its writes are refused as direct ones.
@@ -310,7 +286,7 @@ mod tests {
     fn memory_of_chunks_is_used_again_by_the_next_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x");
-        let spares: Arc<Spares> = Arc::default();
+        let spares = spares();
         for fill in 1..4 {
             let bytes = vec![fill; 2 * CHUNK + 3];
             let mut file = DirectFile::create(&path, &spares).expect("made");
@@ -318,14 +294,14 @@ mod tests {
             file.sync().expect("synced");
             assert!(std::fs::read(&path).expect("there") == bytes);
             drop(file);
-            assert_eq!(spares.0.lock().len(), 2);
+            assert_eq!(spares.kept(), 2);
         }
     }
 
     #[test]
     fn a_failed_write_is_told_by_a_later_one_and_by_the_sync() {
         let read_only = || File::open("/dev/null").expect("opened to read only");
-        let spares = Arc::default();
+        let spares = spares();
         let mut file = DirectFile::on(read_only(), &spares);
         let chunk = vec![1; CHUNK];
         file.write_all(&chunk).expect("kept");

@@ -6,7 +6,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::direct::{DirectFile, Spares};
+use super::direct::{DirectFile, spares};
+use crate::room::Room;
 
 /// A file being written.
 pub trait PartFile: Write + Send {
@@ -50,7 +51,7 @@ pub trait Folder: Send + Sync {
 /// A real folder.
 pub struct OsFolder {
     path: PathBuf,
-    spares: Arc<Spares>,
+    spares: Arc<Room>,
 }
 
 impl OsFolder {
@@ -58,7 +59,7 @@ impl OsFolder {
     pub fn new(path: &Path) -> OsFolder {
         OsFolder {
             path: path.to_path_buf(),
-            spares: Arc::default(),
+            spares: spares(),
         }
     }
 }

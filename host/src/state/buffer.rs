@@ -2,8 +2,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::StateRef;
-use super::room::Room;
 use super::stored::{Bytes, Hear};
+use crate::room::Room;
 
 /// Length of value that says: the entry is gone.
 const GONE: u32 = u32::MAX;

@@ -7,14 +7,12 @@
 mod buffer;
 mod chain;
 mod replay;
-mod room;
 mod stored;
 mod touched;
 
 pub use buffer::{Item, Malformed, Overflow, StateBuffer, items};
 pub use chain::{ChainSizes, next_extent};
 pub use replay::{Wanted, replay, replay_stored};
-pub use room::Room;
 pub use stored::{Bytes, Chain, Hear, Stored, StoredError};
 pub use touched::{Gone, Mark, Touched};
 
