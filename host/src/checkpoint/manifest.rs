@@ -171,6 +171,9 @@ impl Manifest {
                 super::FORMAT_VERSION
             ));
         }
+        if version.format == 0 {
+            return Err("no wasmill wrote it (format 0; they begin with 1)".into());
+        }
         serde_json::from_slice(json).map_err(|e| format!("it does not read: {e}"))
     }
 }
