@@ -48,7 +48,11 @@ fn load(engine: &Engine, bytes: &[u8]) -> Result<String, LoadError> {
 fn c01_c02_files_of_absurd_shape_are_turned_away_with_both_numbers() {
     let many = |part: &str, n: usize| format!("(module {})", part.repeat(n));
     let cases = [
-        (many("(func)", 100_000), "functions, more than"),
+        (
+            many("(func)", 1_000_000),
+            "1000000 functions, more than 50000",
+        ),
+        (many("(func)", 100_000), "100000 functions, more than 50000"),
         (
             many("(global i32 (i32.const 0))", 100_000),
             "globals, more than",
@@ -97,6 +101,58 @@ fn c01_c02_files_of_absurd_shape_are_turned_away_with_both_numbers() {
             "{part}: {error}"
         );
     }
+    watch.expect_unharmed();
+}
+
+#[test]
+fn c02_a_function_of_megabytes_is_turned_away_and_one_at_the_limits_is_compiled() {
+    // br_tables of so many labels, the last of which is no target but the default, back to back.
+    let tables = |labels: usize, count: usize| {
+        let one = format!("(br_table {} (local.get 0))", "0 ".repeat(labels));
+        let body = format!("(block {one})").repeat(count);
+        transform(&Guest {
+            items: &format!("(func (param i32) {body})"),
+            ..Guest::default()
+        })
+    };
+    let alone = alone();
+    // As bytes: not every text of such a size is read.
+    let files = [
+        (20_001, 350, "7003502 bytes of code, more than 1048576"),
+        (
+            100_001,
+            1,
+            "100000 targets in one br_table, more than 20000",
+        ),
+        // As many bytes of code as may be, of the longest tables that may be, and of shorter ones.
+        (20_001, 52, ""),
+        (1_001, 900, ""),
+    ]
+    .map(|(labels, count, words)| {
+        let file = wat::parse_str(tables(labels, count)).expect("the text parses");
+        (file, words)
+    });
+    let attack = Attack::transform("", "");
+    let watch = Watch::by(alone);
+    for (bytes, words) in files {
+        let folder = attack.folder();
+        std::fs::write(folder.path().join("mine.wasm"), &bytes).expect("a scratch file");
+        let outcome = attack.run_in(folder.path(), &shared_engine(), watch.permits());
+        match outcome.ending {
+            Ending::Refused(said) => assert!(
+                !words.is_empty()
+                    && said.contains("job.toml:7:8: plugin \"mine\": no plugin of this shape is compiled here: function 0 ")
+                    && said.contains(words),
+                "{words}: {said}"
+            ),
+            Ending::Finished => {
+                assert_eq!(words, "");
+                assert_eq!(outcome.out, ["a", "b", "x1", "c", "d"]);
+            }
+            Ending::Failed(said) => panic!("{said}"),
+        }
+    }
+    drop(attack);
     watch.expect_unharmed();
 }
 
@@ -201,7 +257,7 @@ fn c05_c06_c07_what_is_no_plugin_is_told_apart_and_never_runs() {
     let whole = wat::parse_str(transform(&Guest::default())).expect("the frame parses");
     let engine = shared_engine();
     for (bytes, part) in [
-        (&b""[..], ""),
+        (&b""[..], "not a WebAssembly file: it is empty"),
         (b"\x7fELF\x02\x01\x01", "not a WebAssembly file"),
         (b"\x1f\x8b\x08\0\0\0\0\0\0\x03", "not a WebAssembly file"),
         (b"PK\x03\x04", "not a WebAssembly file"),

@@ -92,6 +92,8 @@ pub struct Outcome {
     pub out: Vec<String>,
     /// Dead letters: `value kind: message`.
     pub letters: Vec<String>,
+    /// Where each of them stands in its partition: of a file, its line.
+    pub offsets: Vec<u64>,
     /// Log lines of the dead letters.
     pub log: Vec<String>,
 }
@@ -223,7 +225,8 @@ impl Attack {
             change,
         )
         .map_or_else(Ending::Refused, end);
-        let (mut out, mut letters, mut log) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut out, mut letters, mut offsets, mut log) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for line in output.text().lines() {
             let json: Option<serde_json::Value> = serde_json::from_str(line).ok();
             match json.as_ref().and_then(|j| j.get("error").map(|e| (j, e))) {
@@ -234,6 +237,7 @@ impl Attack {
                         words(&error["kind"]),
                         words(&error["message"])
                     ));
+                    offsets.extend(error["offset"].as_u64());
                     log.extend(error["log"].as_array().into_iter().flatten().map(words));
                 }
                 None => out.push(line.to_owned()),
@@ -243,6 +247,7 @@ impl Attack {
             ending,
             out,
             letters,
+            offsets,
             log,
         }
     }

@@ -262,40 +262,6 @@ fn s05_a_job_that_is_over_has_let_go_of_its_checkpoints() {
     watch.expect_unharmed();
 }
 
-#[test]
-fn r01_to_r06_hostile_records_are_single_bad_records() {
-    let job = "name = \"records\"\nparallelism = 2\non-error = \"skip\"\n[source.in]\ntype = \"file\"\npath = \"in.txt\"\nformat = \"json\"\nkey = \"/k\"\n\
-        timestamp = \"/t\"\nevent-time = { max-disorder = \"1s\" }\n[step.counts]\nfrom = \"in\"\nwindow = { tumbling = \"1m\" }\naggregate = \"std.count\"\n\
-        [sink.out]\nfrom = \"counts\"\ntype = \"console\"\nformat = \"value\"\n";
-    let mut lines: Vec<u8> = Vec::new();
-    for n in 0..20_000 {
-        lines.extend(format!("{{\"k\":\"k{n}\",\"t\":{}}}\n", 1_000_000 + n).bytes());
-    }
-    let bad: &[&[u8]] = &[
-        b"{\"k\":\"a\",\"t\":9223372036854775807}\n",
-        b"{\"k\":\"a\",\"t\":-9223372036854775808}\n",
-        b"{\"k\":\"a\",\"t\":1e400}\n",
-        b"{\"k\":\"\xff\xfe\",\"t\":1}\n",
-        b"{\"k\":\"a\"\n",
-        b"\0\0\0\0\n",
-        b"\n",
-    ];
-    bad.iter().for_each(|line| lines.extend(*line));
-    lines.extend(format!("{}\n", "[".repeat(100_000)).bytes());
-    lines.extend(format!("{{\"k\":\"{}\",\"t\":1000000}}\n", "x".repeat(3 << 20)).bytes());
-    let outcome = Attack::job(job).file("in.txt", &lines).run();
-    assert_eq!(outcome.ending, Ending::Finished, "{:?}", outcome.ending);
-    let counted: u64 = outcome
-        .out
-        .iter()
-        .filter_map(|n| n.parse::<u64>().ok())
-        .sum();
-    assert!(
-        (20_000..=20_000 + bad.len() as u64 + 2).contains(&counted),
-        "{counted}"
-    );
-}
-
 /// A job that counts the lines of a file of this name, long or bad ones as dead letters.
 fn lines_of(name: &str, format: &str) -> String {
     format!(

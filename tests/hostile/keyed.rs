@@ -109,48 +109,107 @@ fn g28_what_a_trap_undid_is_in_no_checkpoint_either() {
     watch.expect_unharmed();
 }
 
+/// What a step does whose guest counts its timers as they fire.
+fn fired() -> String {
+    format!(
+        "(if (i32.load offset=116 (local.get $p)) (then
+           (i32.store8 (i32.const 1100) (i32.add (i32.const 48) (i32.load offset=116 (local.get $p))))
+           (i32.store (i32.const 1028) (i32.const 1))
+           (i32.store (i32.const 2048) (i32.load (local.get $p)))
+           {}))",
+        emit("1 2048 1", "1 1024 2 1100 1", NO_KEYS, NO_TIMES)
+    )
+}
+
 #[test]
 fn g37_g38_states_and_timers_out_of_bounds_cost_their_record() {
-    // One state of all five grows.
-    let big = "(drop (memory.grow (i32.const 100))) (i32.store (i32.const 1024) (i32.const 0)) (i32.store (i32.const 1028) (i32.const 2000000)) (i32.store (i32.const 1032) (i32.const 2000000)) (i32.store (i32.const 1036) (i32.const 2000000)) (i32.store (i32.const 1040) (i32.const 2000000)) (i32.store (i32.const 1044) (i32.const 2000000)) (i32.store (i32.const 524) (i32.const 1024)) (i32.store (i32.const 532) (i32.const 131072)) (i32.store (i32.const 536) (i32.const 2000000))";
-    let flood = "(loop $l (call $set-timer (i32.const 0) (i32.const 1) (i64.extend_i32_u (local.get $n))) (local.set $n (i32.add (local.get $n) (i32.const 1))) (br $l))";
-    let cases = [
-        (big, "state-limit: "),
-        ("(i32.store (i32.const 520) (i32.const 0))", "bad-output: "),
+    // One state of all five grows: its offsets are written anew, its data lies behind.
+    let offsets: String = (0..6)
+        .map(|n| {
+            let value = if n == 0 { 0 } else { 2_000_000 };
+            format!(
+                "(i32.store (i32.const {}) (i32.const {value}))",
+                1024 + 4 * n
+            )
+        })
+        .collect();
+    let big = format!(
+        "(drop (memory.grow (i32.const 100))) {offsets} (i32.store (i32.const 524) (i32.const 1024))
+         (i32.store (i32.const 532) (i32.const 131072)) (i32.store (i32.const 536) (i32.const 2000000))"
+    );
+    let flood =
+        "(loop $l (call $set-timer (i32.const 0) (i32.const 1) (i64.extend_i32_u (local.get $n)))
+        (local.set $n (i32.add (local.get $n) (i32.const 1))) (br $l))";
+    for (case, words) in [
+        (
+            &*big,
+            "state-limit: process.process: the state of group 0 has 2000000 bytes, more than the plugin's limit state \
+             (1048576): keep less of a key, or raise state; the key starts with \"x1\"",
+        ),
+        (
+            "(i32.store (i32.const 520) (i32.const 0))",
+            "bad-output: process.process: 5 states and 0 marks for 5 groups",
+        ),
         (
             "(i32.store8 (i32.load (i32.const 516)) (i32.const 7))",
-            "bad-output: ",
+            "bad-output: process.process: states: present: row 0: byte 7 is neither 0 nor 1",
         ),
         (
             "(call $set-timer (i32.const -1) (i32.const 0) (i64.const 5))",
-            "bad-output: ",
+            "bad-output: set-timer: there is no group 4294967295 (there are 5)",
         ),
         (
             "(call $set-timer (i32.const 0) (i32.const 9) (i64.const 5))",
-            "bad-output: ",
+            "bad-output: the answer cannot be read: unexpected discriminant: 9",
         ),
-        (flood, "timer-limit: "),
-    ];
-    for (case, kind) in cases {
+        (
+            flood,
+            "timer-limit: set-timer: more than 1000 timers set or deleted by one call",
+        ),
+    ] {
         let settings = "record-deadline = \"3s\"\ncall-deadline = \"5s\"\ntimers = 1000";
-        let outcome = Attack::process(&process(&body(case)), settings).run();
-        assert_eq!(outcome.ending, Ending::Finished, "{outcome:?}");
-        let [letter] = &outcome.letters[..] else {
-            panic!("one dead letter: {outcome:?}")
+        let guest = Guest {
+            call: &fired(),
+            ..body(case)
         };
-        assert!(
-            letter.starts_with(&format!("x1 {kind}")),
-            "{letter}\n{case}"
-        );
+        let outcome = Attack::process(&process(&guest), settings).run();
+        assert_eq!(outcome.ending, Ending::Finished, "{outcome:?}");
+        assert_eq!(outcome.letters, [format!("x1 {words}")]);
+        // And no timer of that call is left.
+        assert!(outcome.out.is_empty(), "{outcome:?}");
     }
-    // At the ends of time: fine, or refused, but no panic and no endless firing.
-    for time in ["-9223372036854775808", "9223372036854775807"] {
-        let case = format!("(call $set-timer (i32.const 0) (i32.const 1) (i64.const {time}))");
-        let outcome = Attack::process(&process(&body(&case)), "").run();
-        assert!(
-            outcome.ending == Ending::Finished
-                || !matches!(&outcome.ending, Ending::Failed(m) if m.contains("panic")),
-            "{outcome:?}"
-        );
+}
+
+#[test]
+fn g38_timers_at_the_ends_of_time_fire_once_or_go_with_their_key() {
+    const BEGINNING: [&str; 3] = ["-9223372036854775808", "-9223372036854775807", "-1"];
+    const END: [&str; 2] = ["9223372036854775806", "9223372036854775807"];
+    // A key's state and timers go when its ttl is over, on the clock of the step: before the last timers of that clock.
+    for (clock, step, goes) in [
+        (0, "event", true),
+        (0, "processing", false),
+        (1, "event", true),
+        (1, "processing", true),
+    ] {
+        for time in BEGINNING.iter().chain(&END) {
+            let set =
+                format!("(call $set-timer (i32.const 0) (i32.const {clock}) (i64.const {time}))");
+            let guest = Guest {
+                call: &fired(),
+                first: if step == "event" { b'{' } else { b'x' },
+                ..body(&set)
+            };
+            let attack = match step {
+                "event" => Attack::job(&(KEYED.replace("BATCH", "10") + LETTERS))
+                    .file("mine.wasm", process(&guest).as_bytes())
+                    .input(&line("x", 7)),
+                _ => Attack::process(&process(&guest), ""),
+            };
+            let outcome = attack.run();
+            let fires = usize::from(!goes || BEGINNING.contains(time));
+            assert_eq!(outcome.ending, Ending::Finished, "{outcome:?}");
+            assert_eq!(outcome.out, vec!["1"; fires], "{clock} {step} {time}");
+            assert!(outcome.letters.is_empty(), "{outcome:?}");
+        }
     }
 }

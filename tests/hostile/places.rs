@@ -61,42 +61,95 @@ fn pipe(at: &Path) {
     rustix::fs::mknodat(rustix::fs::CWD, at, kind, mode, 0).expect("a pipe");
 }
 
-#[test]
-fn j03_plugins_are_regular_files_wherever_they_are() {
+/// What is said of this job, as the binary is told it, with each of these in the place of `PATH`; `HERE` is its folder.
+fn said_of<const N: usize>(job: &str, paths: [&str; N]) -> [String; N] {
     let watch = Watch::begin();
-    let attack = Attack::transform("", "");
+    let attack = Attack::job(job).file("mine.wasm", b"");
     let folder = attack.folder();
+    let here = folder.path().display().to_string();
     pipe(&folder.path().join("pipe"));
     fs::create_dir(folder.path().join("folder")).expect("a folder");
-    for path in ["/dev/zero", "/dev/null", "/dev/stdin", "pipe", "folder"] {
-        let job = attack.job.replace("mine.wasm", path);
+    let said = paths.map(|path| {
+        let job = attack.job.replace("PATH", path);
         fs::write(folder.path().join("job.toml"), job).expect("a scratch file");
         let outcome = attack.run_in(folder.path(), &shared_engine(), watch.permits());
-        let said = words(outcome.ending);
-        let why = said.contains("it is no regular file") || said.contains("starting with");
-        assert!(why && said.contains("job.toml:"), "{path}: {said}");
+        words(outcome.ending).replace(&here, "HERE")
+    });
+    let mut left = Vec::new();
+    for entry in fs::read_dir(folder.path()).expect("a folder").flatten() {
+        left.push(entry.file_name());
     }
+    left.sort();
+    assert_eq!(left, ["folder", "in.txt", "job.toml", "mine.wasm", "pipe"]);
+    drop(folder);
     watch.expect_unharmed();
+    said
+}
+
+/// What has no end, or is none.
+const NO_FILES: [&str; 7] = [
+    "/dev/zero",
+    "/dev/random",
+    "/dev/null",
+    "/dev/stdin",
+    "/proc/self/fd/0",
+    "pipe",
+    "folder",
+];
+
+/// The same, as it is told: relative paths are beneath the job's folder.
+fn absolute(path: &str) -> String {
+    match path.strip_prefix('/') {
+        Some(_) => path.to_owned(),
+        None => format!("HERE/{path}"),
+    }
+}
+
+#[test]
+fn j03_plugins_are_regular_files_wherever_they_are() {
+    let job = Attack::transform("", "").job.replace("mine.wasm", "PATH");
+    let expected = NO_FILES.map(|path| {
+        format!(
+            "HERE/job.toml:7:8: plugin \"mine\": cannot be read: it is no regular file\n    7 | path = \"{path}\"\n      |        {}\n",
+            "^".repeat(path.len() + 2)
+        )
+    });
+    assert_eq!(said_of(&job, NO_FILES), expected);
 }
 
 #[test]
 fn j03_sources_and_tables_never_wait_for_what_has_no_end() {
-    let watch = Watch::begin();
     let table = "name = \"t\"\n[source.in]\ntype = \"file\"\npath = \"in.txt\"\nkey = \"\"\n[table.names]\ntype = \"file\"\npath = \"PATH\"\nkey = \"\"\n\
         [step.named]\nfrom = \"in\"\nlookup = \"names\"\n[sink.out]\nfrom = \"named\"\ntype = \"blackhole\"\n";
-    for job in [copy("PATH", "out"), table.to_owned()] {
-        let attack = Attack::job(&job);
-        let folder = attack.folder();
-        pipe(&folder.path().join("pipe"));
-        fs::create_dir(folder.path().join("folder")).expect("a folder");
-        for path in ["/dev/zero", "/dev/random", "pipe", "folder"] {
-            let job = attack.job.replace("PATH", path);
-            fs::write(folder.path().join("job.toml"), job).expect("a scratch file");
-            let outcome = attack.run_in(folder.path(), &shared_engine(), watch.permits());
-            assert!(!words(outcome.ending).is_empty(), "{path}");
-        }
+    let source = copy("PATH", "out").replace("\"file\"\npath = \"out\"", "\"blackhole\"");
+    for (job, name, at) in [(&*source, "in", 6), (table, "names", 8)] {
+        // They are no files, so none is found.
+        let expected = NO_FILES.map(|path| match path {
+            "folder" => format!(
+                "HERE/job.toml:{at}:8: \"folder\" is a folder; name its files, such as \"folder/*\"\n    {at} | path = \"folder\"\n      |        ^^^^^^^^\n      = looked for HERE/folder\n"
+            ),
+            _ => format!("source {name}: no file matches {}", absolute(path)),
+        });
+        assert_eq!(said_of(job, NO_FILES), expected);
     }
-    watch.expect_unharmed();
+}
+
+#[test]
+fn j03_sinks_write_into_no_device_and_no_pipe() {
+    let paths = [
+        "/dev/zero",
+        "/dev/null",
+        "/dev/stdin",
+        "/proc/self/fd/0",
+        "pipe",
+    ];
+    let expected = paths.map(|path| {
+        format!(
+            "sink out: cannot make the folder {}: File exists (os error 17); parts published before are whole",
+            absolute(path)
+        )
+    });
+    assert_eq!(said_of(&copy("in.txt", "PATH"), paths), expected);
 }
 
 #[test]

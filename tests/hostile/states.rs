@@ -209,48 +209,106 @@ fn s01_s02_a_checkpoint_that_was_cut_or_changed_anywhere_is_passed_over() {
     watch.expect_unharmed();
 }
 
+/// What is said where none of the two manifests can be used.
+fn none_can_be_used(why: [&str; 2]) -> String {
+    let [newest, older] = why;
+    format!(
+        "no checkpoint there can be used, and starting empty would lose state without a word:\n  NEWEST: {newest}\n  OLDER: {older}\nuse --restore none to start empty"
+    )
+}
+
 #[test]
 fn s03_s04_s06_what_stands_in_a_checkpoints_place_is_not_taken_for_it() {
     let (kept, watch) = Kept::watched();
     let manifests: Vec<_> = kept.manifests().into_iter().cloned().collect();
     let (older, newest) = (&manifests[0], &manifests[1]);
+    let name = |path: &Path| {
+        path.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    let (older_name, newest_name) = (name(&older.0), name(&newest.0));
+    let epoch = |name: &str| name["manifest-".len()..].trim_start_matches('0').to_owned();
     let write = |path: &Path, bytes: &[u8]| fs::write(path, bytes).expect("a scratch file");
+    let refused = |what: &str, why: [&str; 2], damage: &dyn Fn(&Path)| {
+        let words = kept.goes_on_or_refuses(what, damage);
+        let said = words.unwrap_or_default();
+        let said = said.split_once(": ").map_or("", |(_, said)| said);
+        let said = said
+            .replace(&newest_name, "NEWEST")
+            .replace(&older_name, "OLDER");
+        assert_eq!(said, none_can_be_used(why), "{what}");
+    };
     // The older one under the newer one's name, and each under the other's.
     kept.goes_on("older as newest", |_| write(&newest.0, &older.1));
-    kept.refuses("swapped", "--restore none", |_| {
-        write(&newest.0, &older.1);
-        write(&older.0, &newest.1);
-    });
-    // Each file of state in the place of each other.
+    let other = |name: &str| format!("it is manifest {} under another name", epoch(name));
+    refused(
+        "swapped",
+        [&other(&older_name), &other(&newest_name)],
+        &|_| {
+            write(&newest.0, &older.1);
+            write(&older.0, &newest.1);
+        },
+    );
+    // Each file of state gone, a folder in its place (which cannot be read as one), and each in the place of the next. What
+    // only one of the manifests names, or none, the other one can do without.
     let states: Vec<_> = kept.states().into_iter().cloned().collect();
-    for (n, (path, _)) in states.iter().enumerate() {
-        let other = &states[(n + 1) % states.len()];
-        if states.len() > 1 {
-            kept.goes_on_or_refuses(&format!("{} exchanged", path.display()), |_| {
-                write(path, &other.1)
-            });
-        }
-        kept.goes_on_or_refuses(&format!("{} gone", path.display()), |_| {
+    let named_by_both = |state: &str| {
+        manifests
+            .iter()
+            .all(|(_, bytes)| String::from_utf8_lossy(bytes).contains(state))
+    };
+    assert!(!states.is_empty());
+    kept.refuses("no state", "is not there", |_| {
+        for (path, _) in &states {
             fs::remove_file(path).expect("it was there");
-        });
+        }
+    });
+    for (n, (path, _)) in states.iter().enumerate() {
+        let state = name(path);
+        let gone = format!("{state} is not there");
+        let folder = format!("{state}: a folder has its name");
+        let remove = || fs::remove_file(path).expect("it was there");
+        let make = || {
+            remove();
+            fs::create_dir(path).expect("a folder");
+        };
+        let next = &states[(n + 1) % states.len()].1;
+        if named_by_both(&state) {
+            refused(&state, [&gone; 2], &|_| remove());
+            refused(&state, [&folder; 2], &|_| make());
+            kept.refuses(&state, &state, |_| write(path, next));
+        } else {
+            kept.goes_on(&state, |_| remove());
+            kept.goes_on(&state, |_| make());
+            kept.goes_on(&state, |_| write(path, next));
+        }
     }
-    // Other things under its name.
-    for (what, put) in [
+    // Other things under a manifest's name.
+    for (what, why, put) in [
         (
             "nothing in it",
+            "it has no first line",
             &(|path: &Path| write(path, b"")) as &dyn Fn(&Path),
         ),
-        ("a folder", &|path| fs::create_dir(path).expect("a folder")),
-        ("a link to a file elsewhere", &|path| {
-            symlink("/etc/passwd", path).expect("a link")
+        ("a folder", "a folder has its name", &|path| {
+            fs::create_dir(path).expect("a folder")
         }),
-        ("a link to itself", &|path| {
-            symlink(path, path).expect("a link")
-        }),
-        ("a device", &|path| {
+        (
+            "a link to a file elsewhere",
+            "it does not begin like a manifest",
+            &|path| symlink("/etc/passwd", path).expect("a link"),
+        ),
+        (
+            "a link to itself",
+            "cannot read: Too many levels of symbolic links (os error 40)",
+            &|path| symlink(path, path).expect("a link"),
+        ),
+        ("a device", "cannot read: it is no regular file", &|path| {
             symlink("/dev/zero", path).expect("a link")
         }),
-        ("a pipe", &|path| {
+        ("a pipe", "cannot read: it is no regular file", &|path| {
             let (mode, kind) = (rustix::fs::Mode::RUSR, rustix::fs::FileType::Fifo);
             rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).expect("a pipe");
         }),
@@ -259,21 +317,61 @@ fn s03_s04_s06_what_stands_in_a_checkpoints_place_is_not_taken_for_it() {
             fs::remove_file(&newest.0).expect("it was there");
             put(&newest.0);
         });
-        kept.refuses(what, "--restore none", |_| {
+        let both = |_: &Path| {
             for (path, _) in &manifests {
                 fs::remove_file(path).expect("it was there");
                 put(path);
             }
-        });
+        };
+        refused(what, [why; 2], &both);
     }
-    // Of a version that is to come, in its first line as in what it says.
-    for (path, bytes) in &manifests {
-        let text = String::from_utf8_lossy(bytes);
-        let first = text.lines().next().expect("a head").to_owned();
-        assert!(first.starts_with("wasmill-manifest "), "{first}");
-        kept.goes_on_or_refuses("a later version", |_| {
-            let later = first.replace(|c: char| c.is_ascii_digit(), "9");
-            write(path, text.replacen(&first, &later, 1).as_bytes());
+    // Of another version: changed by hand, so that its checksum is not right, and as a later host would write it.
+    let said = |format: &'static str, sum: bool| {
+        move |bytes: &[u8]| {
+            let text = String::from_utf8(bytes.to_vec()).expect("text");
+            let (head, json) = text.split_once('\n').expect("a head");
+            let json = json.replacen("\"format\": 2,", &format!("\"format\": {format},"), 1);
+            let head = match sum {
+                true => format!(
+                    "wasmill-manifest {:016x}",
+                    xxhash_rust::xxh3::xxh3_64(json.as_bytes())
+                ),
+                false => head.to_owned(),
+            };
+            format!("{head}\n{json}").into_bytes()
+        }
+    };
+    let torn = "its checksum does not match: it is torn or was changed";
+    for (format, sum, why) in [
+        ("3", false, torn),
+        ("0", false, torn),
+        (
+            "3",
+            true,
+            "a newer wasmill wrote it (format 3, this one reads up to 2)",
+        ),
+        (
+            "4294967296",
+            true,
+            "it does not read: invalid value: integer `4294967296`, expected u32 at line 2 column 22",
+        ),
+        (
+            "-1",
+            true,
+            "it does not read: invalid value: integer `-1`, expected u32 at line 2 column 14",
+        ),
+        (
+            "0",
+            true,
+            "no wasmill wrote it (format 0; they begin with 1)",
+        ),
+    ] {
+        let of = said(format, sum);
+        kept.goes_on(format, |_| write(&newest.0, &of(&newest.1)));
+        refused(format, [why; 2], &|_| {
+            for (path, bytes) in &manifests {
+                write(path, &of(bytes));
+            }
         });
     }
     drop(kept);
