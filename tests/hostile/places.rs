@@ -122,13 +122,17 @@ fn j03_sources_and_tables_never_wait_for_what_has_no_end() {
     let table = "name = \"t\"\n[source.in]\ntype = \"file\"\npath = \"in.txt\"\nkey = \"\"\n[table.names]\ntype = \"file\"\npath = \"PATH\"\nkey = \"\"\n\
         [step.named]\nfrom = \"in\"\nlookup = \"names\"\n[sink.out]\nfrom = \"named\"\ntype = \"blackhole\"\n";
     let source = copy("PATH", "out").replace("\"file\"\npath = \"out\"", "\"blackhole\"");
-    for (job, name, at) in [(&*source, "in", 6), (table, "names", 8)] {
-        // They are no files, so none is found.
-        let expected = NO_FILES.map(|path| match path {
-            "folder" => format!(
-                "HERE/job.toml:{at}:8: \"folder\" is a folder; name its files, such as \"folder/*\"\n    {at} | path = \"folder\"\n      |        ^^^^^^^^\n      = looked for HERE/folder\n"
-            ),
-            _ => format!("source {name}: no file matches {}", absolute(path)),
+    for (job, at) in [(&*source, 6), (table, 8)] {
+        let expected = NO_FILES.map(|path| {
+            let why = match path {
+                "folder" => "is a folder; name its files, such as \"folder/*\"",
+                _ => "is no regular file, but a pipe or a device",
+            };
+            format!(
+                "HERE/job.toml:{at}:8: \"{path}\" {why}\n    {at} | path = \"{path}\"\n      |        {}\n      = looked for {}\n",
+                "^".repeat(path.len() + 2),
+                absolute(path)
+            )
         });
         assert_eq!(said_of(job, NO_FILES), expected);
     }
@@ -145,8 +149,7 @@ fn j03_sinks_write_into_no_device_and_no_pipe() {
     ];
     let expected = paths.map(|path| {
         format!(
-            "sink out: cannot make the folder {}: File exists (os error 17); parts published before are whole",
-            absolute(path)
+            "HERE/job.toml:10:1: \"path\" of a file sink is a folder of part files, and this is a pipe or a device\n   10 | path = \"{path}\"\n      | ^^^^\n"
         )
     });
     assert_eq!(said_of(&copy("in.txt", "PATH"), paths), expected);

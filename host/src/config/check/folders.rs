@@ -64,8 +64,14 @@ impl<H: PluginHost> Checker<'_, H> {
                 let words = "this is the folder of the checkpoints: parts have one of their own";
                 self.problems.error(span, words);
             }
-            if path.is_file() {
-                let words = "\"path\" of a file sink is a folder of part files, and this is a file";
+            if path.exists() && !path.is_dir() {
+                let this = match path.is_file() {
+                    true => "a file",
+                    false => "a pipe or a device",
+                };
+                let words = format!(
+                    "\"path\" of a file sink is a folder of part files, and this is {this}"
+                );
                 self.problems.error(span, words);
             }
             folders.push((folder, &sink.name.value));

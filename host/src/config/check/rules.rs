@@ -192,7 +192,7 @@ impl<H: PluginHost> Checker<'_, H> {
             return;
         }
         let found =
-            glob::glob(&full).is_ok_and(|mut paths| paths.any(|p| p.is_ok_and(|p| !p.is_dir())));
+            glob::glob(&full).is_ok_and(|mut paths| paths.any(|p| p.is_ok_and(|p| p.is_file())));
         if !found {
             let is_pattern = pattern.contains(['*', '?', '[']);
             let message = if std::path::Path::new(&full).is_dir() {
@@ -200,6 +200,8 @@ impl<H: PluginHost> Checker<'_, H> {
                     "{pattern:?} is a folder; name its files, such as \"{}/*\"",
                     pattern.trim_end_matches('/')
                 )
+            } else if std::path::Path::new(&full).exists() {
+                format!("{pattern:?} is no regular file, but a pipe or a device")
             } else if is_pattern {
                 format!("no file matches {pattern:?}")
             } else {
