@@ -459,12 +459,13 @@ fn records_that_wait_for_a_table_leave_memory_and_come_out_the_same_through_kill
             lines(folder.path())? == expected,
             "{kills} kills: other lines"
         );
+        if kills > 0 {
+            // Maybe all was done before.
+            continue;
+        }
         let (memory, disk) = peaks(&ended.stderr)?;
         // Batches come in before room is made for them. How many wait at most is a matter of how the sources advance.
-        ensure!(
-            kills > 0 || memory < disk,
-            "{memory} bytes in memory, {disk} on disk"
-        );
+        ensure!(memory < disk, "{memory} bytes in memory, {disk} on disk");
     }
     Ok(())
 }
@@ -530,11 +531,15 @@ fn sessions_in_complete_mode_leave_memory_and_come_out_whole_through_kills() -> 
         let args = ["run", "job.toml", "--json"];
         let ended = run(command(folder.path(), args), b"")?.expect_code(0)?;
         ensure!(last(folder.path())? == expected, "{kills} kills: others");
+        if kills > 0 {
+            // Maybe all was done before.
+            continue;
+        }
         let line = ended.stderr.lines().last().unwrap_or_default();
         let summary: serde_json::Value = serde_json::from_str(line)?;
         let disk = &summary["summary"]["steps"][0]["state_disk_bytes_peak"];
         let disk = disk.as_u64().context("disk")?;
-        ensure!(kills > 0 || disk > 1 << 20, "only {disk} bytes on disk");
+        ensure!(disk > 1 << 20, "only {disk} bytes on disk");
     }
     Ok(())
 }
