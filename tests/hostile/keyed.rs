@@ -36,16 +36,8 @@ fn keeper() -> String {
          (if (i32.and (i32.eq (local.get $m) (i32.const 97))
                       (i32.load8_u (i32.add (i32.load offset=88 (local.get $p)) {group}))) (then {own}))"
     );
-    let call = format!(
-        "(if (i32.load offset=116 (local.get $p)) (then
-           (i32.store8 (i32.const 1100) (i32.add (i32.const 48) (i32.load offset=116 (local.get $p))))
-           (i32.store (i32.const 1028) (i32.const 1))
-           (i32.store (i32.const 2048) (i32.load (local.get $p)))
-           {}))",
-        emit("1 2048 1", "1 1024 2 1100 1", NO_KEYS, NO_TIMES)
-    );
     process(&Guest {
-        call: &call,
+        call: &fired(),
         body: &row,
         first: b'{',
         ..Guest::default()

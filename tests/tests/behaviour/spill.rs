@@ -231,6 +231,18 @@ fn kill_often(folder: &Path, kills: usize, after: Duration) -> Result<()> {
     Ok(())
 }
 
+/// What the first step kept at most, in memory and on disk, by the summary of a run with `--json`.
+fn peaks(stderr: &str) -> Result<(u64, u64)> {
+    let line = stderr.lines().last().unwrap_or_default();
+    let summary: serde_json::Value = serde_json::from_str(line)?;
+    let step = &summary["summary"]["steps"][0];
+    let peak = |name: &str| step[name].as_u64().context("a peak");
+    Ok((
+        peak("state_memory_bytes_peak")?,
+        peak("state_disk_bytes_peak")?,
+    ))
+}
+
 #[test]
 fn state_beyond_memory_changes_no_result_at_any_parallelism_and_leaves_nothing_behind() -> Result<()>
 {
@@ -433,17 +445,6 @@ path = "known"
 #[test]
 fn records_that_wait_for_a_table_leave_memory_and_come_out_the_same_through_kills() -> Result<()> {
     let lines = |folder: &Path| lines_of_parts(&folder.join("known"));
-    // Of the step: at most in memory, and on disk.
-    let peaks = |stderr: &str| -> Result<(u64, u64)> {
-        let line = stderr.lines().last().unwrap_or_default();
-        let summary: serde_json::Value = serde_json::from_str(line)?;
-        let step = &summary["summary"]["steps"][0];
-        let peak = |name: &str| step[name].as_u64().context("a peak");
-        Ok((
-            peak("state_memory_bytes_peak")?,
-            peak("state_disk_bytes_peak")?,
-        ))
-    };
     let folder = job_folder(WAITING)?;
     let args = ["run", "job.toml", "--json", "--set", "state.memory=1GiB"];
     run(command(folder.path(), args), b"")?.expect_code(0)?;
@@ -535,10 +536,7 @@ fn sessions_in_complete_mode_leave_memory_and_come_out_whole_through_kills() -> 
             // Maybe all was done before.
             continue;
         }
-        let line = ended.stderr.lines().last().unwrap_or_default();
-        let summary: serde_json::Value = serde_json::from_str(line)?;
-        let disk = &summary["summary"]["steps"][0]["state_disk_bytes_peak"];
-        let disk = disk.as_u64().context("disk")?;
+        let (_, disk) = peaks(&ended.stderr)?;
         ensure!(disk > 1 << 20, "only {disk} bytes on disk");
     }
     Ok(())
@@ -573,13 +571,8 @@ type = "blackhole"
 fn state_in_memory_stays_within_its_budget_while_tables_grow() -> Result<()> {
     let folder = job_folder(BUDGET_JOB)?;
     let ended = run(command(folder.path(), ["run", "job.toml", "--json"]), b"")?.expect_code(0)?;
-    let lines = ended.stderr.lines().rev();
-    let line = lines.into_iter().find(|line| line.contains("\"summary\""));
-    let summary: serde_json::Value = serde_json::from_str(line.context("a summary")?)?;
-    let step = &summary["summary"]["steps"][0];
-    let peak = step["state_memory_bytes_peak"].as_u64().context("a peak")?;
+    let (peak, disk) = peaks(&ended.stderr)?;
     ensure!(peak <= 32 << 20, "{peak} bytes of 32 MiB");
-    let disk = step["state_disk_bytes_peak"].as_u64().context("disk")?;
     ensure!(disk > 32 << 20, "only {disk} bytes on disk");
     Ok(())
 }
